@@ -1,5 +1,3 @@
-//! The command line: the generated subcommands and the global options.
-
 use std::{any::TypeId, num::NonZeroU32, str::FromStr};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};
@@ -21,7 +19,7 @@ Examples:
 
 Responses are JSON on standard output. Errors go to standard error, with exit code 1.";
 
-/// Builds the command line. Passwords are optional here; [`passwords::complete`] reads them.
+/// Passwords are optional here; [`passwords::complete`] reads them.
 pub(crate) fn command() -> Command {
     Command::new("merch-cli")
         .version(env!("CARGO_PKG_VERSION"))
@@ -35,7 +33,6 @@ pub(crate) fn command() -> Command {
         )
 }
 
-/// The selected operation and its arguments.
 pub(crate) fn operation(matches: &ArgMatches) -> Option<(CliCommand, &ArgMatches)> {
     let (name, matches) = matches.subcommand()?;
     let operation = CliCommand::iter().find(|operation| subcommand_name(*operation) == name)?;
@@ -60,7 +57,7 @@ fn customize(argument: Arg) -> Arg {
     }
 }
 
-/// Replaces the generated parsers of numbers and UUIDs, whose errors are those of the Rust parsers.
+/// The generated parsers have the errors of the Rust parsers.
 fn with_plain_errors(argument: Arg) -> Arg {
     const NUMBER: &str = "expected a whole number, at least 1";
     const UUID: &str = "expected a UUID such as 0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";

@@ -1,7 +1,6 @@
 //! `merch-cli`: every operation of `openapi.yaml` as a subcommand.
 //!
-//! The generated code leaves to this program: the store's address, tokens, passwords, output, and
-//! exit codes: 0 success, 1 refused or unreachable, 2 invalid command line.
+//! Exit codes: 0 success, 1 refused or unreachable, 2 invalid command line.
 
 mod arguments;
 mod operations;
@@ -22,7 +21,7 @@ use merch_contract::{
 
 use crate::report::Report;
 
-/// The limit of a request. Hashing a password takes time, and a log-in may wait in the queue.
+/// Hashing a password takes time, and a log-in may wait in the queue.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -55,7 +54,7 @@ async fn run(
     let report = Report::new(operation, global.get_one("raw").cloned(), global.get_flag("verbose"));
     let cli = Cli::new(client, report.clone());
     match cli.execute(operation, &matches).await {
-        // The report has printed a better message than the error's own.
+        // The report has printed a better message.
         Err(error) if !report.reported() => Err(error),
         _ if report.failed() => Ok(ExitCode::FAILURE),
         _ if let Some(error) = report.output_error() => Ok(error.report()),
@@ -63,7 +62,6 @@ async fn run(
     }
 }
 
-/// Creates a client for `--url` that authenticates with `--token`, if one is set.
 fn client(global: &ArgMatches) -> anyhow::Result<Client> {
     let url =
         global.get_one::<reqwest::Url>("url").ok_or_else(|| anyhow::anyhow!("--url is missing"))?;

@@ -1,5 +1,4 @@
-//! Reads passwords from standard input, because other users and the shell's history can see the
-//! command line.
+//! Reads passwords from standard input: other users and the shell's history see the command line.
 
 use std::{
     error::Error as _,
@@ -13,16 +12,14 @@ use merch_contract::rest::cli::CliCommand;
 
 use crate::operations::generated_command;
 
-/// Requests a prompt instead of a value.
 const PROMPT: &str = "-";
 
-/// Returns true for `--password`, `--current-password`, `--new-password` and later options of such
-/// a name.
+/// `--password`, `--current-password`, `--new-password` and later options of such a name.
 pub(crate) fn is_password(argument: &Arg) -> bool {
     argument.get_id().as_str().ends_with("password")
 }
 
-/// Makes the option optional and removes its parser, whose errors would show the value.
+/// Also removes its parser, whose errors would show the value.
 pub(crate) fn optional(argument: &Arg) -> Arg {
     let id = argument.get_id().to_string();
     let meaning = argument.get_help().map(ToString::to_string).unwrap_or_default();
@@ -33,8 +30,7 @@ pub(crate) fn optional(argument: &Arg) -> Arg {
         .help(format!("{meaning} {how}").trim_start().to_owned())
 }
 
-/// Reads the missing passwords from standard input, in the order of the help: the current one
-/// before the new one. Returns the arguments as the generated code parses them.
+/// Reads the missing passwords in the order of the help: the current one before the new one.
 pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::Result<ArgMatches> {
     let command = generated_command(operation);
     let whole_body = command.get_arguments().any(|argument| argument.get_id() == "json-body")
@@ -73,8 +69,7 @@ pub(crate) fn complete(operation: CliCommand, matches: &ArgMatches) -> anyhow::R
     })
 }
 
-/// Reads one password: from the terminal without echo (a new one twice), or a line of standard
-/// input.
+/// From the terminal without echo (a new one twice), or a line of standard input.
 fn prompt(id: &str, new: bool) -> anyhow::Result<String> {
     let words = id.replace('-', " ");
     if !stdin().is_terminal() {
@@ -90,7 +85,7 @@ fn prompt(id: &str, new: bool) -> anyhow::Result<String> {
     Ok(password)
 }
 
-/// Reads one line; the rest stays for the next password.
+/// The rest stays for the next password.
 fn read_line(input: &mut impl BufRead, id: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     input

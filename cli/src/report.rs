@@ -1,5 +1,3 @@
-//! Prints responses: JSON on standard output, errors on standard error.
-
 use std::{
     cell::{Cell, RefCell},
     fmt::{Debug, Write as _},
@@ -18,7 +16,6 @@ use serde_json::Value;
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// The output of the generated command line. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct Report(Rc<State>);
 
@@ -27,18 +24,17 @@ struct State {
     /// Print only this member.
     raw: Option<String>,
     verbose: bool,
-    /// The items of a list, which is printed only if no page fails.
+    /// Printed only if no page fails.
     items: RefCell<Vec<Value>>,
     failed: Cell<bool>,
-    /// The first output error; nothing is printed after it.
+    /// Nothing is printed after the first error.
     output: RefCell<Option<OutputError>>,
-    /// Whether the generated code's error has already been printed.
+    /// Whether the generated code's error has been printed.
     reported: Cell<bool>,
 }
 
 impl Report {
-    /// Prints only the member `raw`, if set; `verbose` adds the status and headers on standard
-    /// error.
+    /// Prints only the member `raw`, if set; `verbose` adds status and headers on standard error.
     pub(crate) fn new(operation: CliCommand, raw: Option<String>, verbose: bool) -> Self {
         let (items, output) = (RefCell::default(), RefCell::default());
         Self(Rc::new(State {
@@ -52,17 +48,16 @@ impl Report {
         }))
     }
 
-    /// The output error, with what the operation had changed.
+    /// With what the operation had changed.
     pub(crate) fn output_error(&self) -> Option<OutputError> {
         self.0.output.take()
     }
 
-    /// Returns true if an error has been printed.
     pub(crate) fn failed(&self) -> bool {
         self.0.failed.get()
     }
 
-    /// Returns true if the generated code's error has been printed, or was "304 Not Modified".
+    /// Whether the generated code's error has been printed, or was "304 Not Modified".
     pub(crate) fn reported(&self) -> bool {
         self.0.reported.get()
     }
@@ -172,8 +167,7 @@ impl CliConfig for Report {
     }
 }
 
-/// Formats the value as indented JSON, or one member of it: a string without quotes, other types as
-/// JSON.
+/// Indented JSON, or one member: a string without quotes, other types as JSON.
 fn render(value: &Value, raw: Option<&str>) -> Result<String, String> {
     let Some(member) = raw else {
         return serde_json::to_string_pretty(value).map_err(|error| error.to_string());
@@ -192,7 +186,7 @@ fn render(value: &Value, raw: Option<&str>) -> Result<String, String> {
     }
 }
 
-/// Formats a `Problem`: the detail, each fault, and the request id.
+/// The detail, each fault, and the request id.
 fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> String {
     let body = serde_json::to_value(body).unwrap_or_default();
     let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -219,7 +213,7 @@ fn request_id(headers: &HeaderMap) -> String {
         .unwrap_or_default()
 }
 
-/// Joins an error with its sources; reqwest alone says only "error sending request".
+/// reqwest alone says only "error sending request".
 fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -230,7 +224,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Describes the change that a successful operation made; `None` if it only reads.
+/// `None` if the operation only reads.
 fn change(operation: CliCommand) -> Option<&'static str> {
     match operation {
         CliCommand::Greet

@@ -16,7 +16,6 @@ fn from_json<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// Runs `merch-cli` with `input` on standard input.
 fn merch_cli(url: &str, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_merch-cli"))
         .env_remove("MERCH_TOKEN")

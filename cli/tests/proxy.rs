@@ -16,8 +16,7 @@ use serde_json::json;
 
 const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
 
-/// Starts a proxy that records requests and answers each with a greeting. Returns its URL and the
-/// record.
+/// Records requests and answers each with a greeting. Returns its URL and the record.
 fn recording_proxy() -> (String, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (url, record) = (format!("http://{}", listener.local_addr().unwrap()), Arc::default());
@@ -41,7 +40,6 @@ fn set_proxy(command: &mut Command, proxy: &str) {
     }
 }
 
-/// Runs `merch-cli` with this proxy.
 fn run(url: &str, proxy: &str, no_proxy: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch-cli"));
     set_proxy(&mut command, proxy);
@@ -83,7 +81,7 @@ fn local_requests_bypass_the_proxy() {
     assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
 }
 
-/// The generated client without the SDK.
+/// Without the SDK.
 #[tokio::test]
 #[ignore = "the child of the test below"]
 async fn generated_client() {

@@ -1,5 +1,3 @@
-//! Compares the schema of a database with the migrations that this program knows.
-
 use std::collections::HashSet;
 
 use sea_orm_migration::{
@@ -29,7 +27,7 @@ pub enum Compatibility {
         /// The oldest migration that a program must know.
         required: String,
     },
-    /// The schema lacks some of them and has unknown ones: it belongs to another program.
+    /// The schema lacks some of them and has unknown ones, so it belongs to another program.
     Diverged {
         /// The missing migrations.
         pending: Vec<String>,
@@ -38,8 +36,8 @@ pub enum Compatibility {
     },
 }
 
-/// Compares the schema of `connection`'s database with this program. Only reads, so a role that may
-/// not create tables can call it.
+/// Compares the schema of `connection`'s database with this program. The role needs no right to
+/// create tables.
 ///
 /// # Errors
 /// If the database does not answer.
@@ -63,7 +61,7 @@ pub async fn check_compatibility<C: ConnectionTrait>(
     Ok(compare(&known, &applied, required.first()))
 }
 
-/// Returns the rows of a statement that selects one text; none if `table` does not exist.
+/// Returns no rows if `table` does not exist.
 async fn select_texts<C: ConnectionTrait>(
     connection: &C,
     table: &str,

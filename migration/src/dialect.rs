@@ -1,5 +1,3 @@
-//! The differences between the DDL of PostgreSQL and SQLite.
-
 use sea_orm_migration::{
     prelude::{DbErr, SchemaManager},
     sea_orm::{ConnectionTrait, DbBackend},
@@ -7,8 +5,8 @@ use sea_orm_migration::{
 
 /// Replaces each `{word}` in `sql` with the type of the database.
 ///
-/// SQLite's tables are STRICT, so that it also refuses a value of another type than the column's,
-/// such as a float of cents. It stores a UUID as 16 bytes and a time as RFC 3339 text in UTC.
+/// SQLite stores a UUID as 16 bytes and a time as RFC 3339 text in UTC. Its tables are STRICT: they
+/// refuse values of another type, such as a float of cents.
 fn translate(sql: &str, backend: DbBackend) -> Result<String, DbErr> {
     let types: [(&str, &str); 7] = match backend {
         DbBackend::Postgres => [

@@ -1,11 +1,10 @@
-//! Schema and seed data of the store, the same on PostgreSQL and SQLite.
+//! Schema and seed data of the store on PostgreSQL and SQLite. A released migration is never
+//! edited.
 //!
-//! A released migration is never edited; a change is a new migration.
-//!
-//! During a rolling upgrade, programs of two releases use one schema. So a migration *expands*: it
-//! adds what the previous release can do without (a table, an index, a column that is nullable or
-//! has a default). A later release *contracts*: its migration removes what is unused, and writes
-//! the oldest migration that a program must know to `schema_requirements`.
+//! During a rolling upgrade, two releases use one schema. So a migration *expands*: it adds what
+//! the previous release can ignore, such as a table or a nullable column. A later release
+//! *contracts*: it removes what is unused, and writes the oldest migration that a program must know
+//! to `schema_requirements`.
 
 mod compatibility;
 mod dialect;

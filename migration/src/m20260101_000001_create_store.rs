@@ -1,7 +1,5 @@
-//! Creates the tables: users, products, orders, idempotency keys and the outbox.
-//!
-//! Written as SQL, so that every constraint is visible with the name by which a violation is
-//! recognised. `{words}` are types, see `dialect`.
+//! Creates the tables as SQL, which shows the constraint names by which violations are recognised.
+//! `{words}` are types, see `dialect`.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -10,8 +8,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `*_key` is the value in lower case, on which uniqueness is checked. Rust converts it, as
-/// SQLite's `lower` knows ASCII only.
+/// `*_key` is the unique lower-case value. Rust converts it, as SQLite's `lower` converts only
+/// ASCII.
 const USERS: &str = "
 CREATE TABLE users (
     id            {uuid}    NOT NULL CONSTRAINT pk_users PRIMARY KEY,
@@ -85,7 +83,7 @@ CREATE TABLE orders (
     CONSTRAINT ck_orders_version           CHECK (version >= 1)
 ){strict}";
 
-/// For a page of a user's orders, newest first: ids are UUIDv7, which sort by time.
+/// Serves a user's orders, newest first: ids are UUIDv7, which sort by time.
 const ORDERS_BY_USER: &str = "CREATE INDEX ix_orders_user ON orders (user_id, id DESC)";
 const ORDERS_BY_STATUS: &str =
     "CREATE INDEX ix_orders_user_status ON orders (user_id, status, id DESC)";
@@ -105,8 +103,8 @@ const IDEMPOTENCY_KEYS_BY_AGE: &str =
     "CREATE INDEX ix_idempotency_keys_created_at ON idempotency_keys (created_at)";
 
 /// `payload` is a `merch.logging.v1.LogMessage` as binary protobuf. `seq` is the order of writing,
-/// not of committing. `set_aside` is the reason why an event is a dead letter, which stays until
-/// the operator has handled it.
+/// not of committing. `set_aside` is why the event is a dead letter, which stays until the operator
+/// has handled it.
 const OUTBOX_POSTGRES: &str = "
 CREATE TABLE outbox (
     seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
@@ -144,8 +142,8 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let sqlite = manager.get_database_backend() == DbBackend::Sqlite;
         dialect::execute(manager, &[USERS]).await?;
-        // A registration whose sid and username are both taken must report the sid: PostgreSQL
-        // checks unique indices in the order of their creation, SQLite in the reverse order.
+        // Registration must report the sid if sid and username are both taken. PostgreSQL checks
+        // unique indices in the order of creation, SQLite in reverse.
         let mut unique = [UNIQUE_SID, UNIQUE_USERNAME, UNIQUE_EMAIL];
         if sqlite {
             unique.reverse();

@@ -1,5 +1,3 @@
-//! Inserts the three products of the initial catalogue.
-
 use sea_orm_migration::prelude::*;
 
 use crate::dialect;

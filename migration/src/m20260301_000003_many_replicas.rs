@@ -1,7 +1,5 @@
-//! Creates what several replicas of the db service share: the outbox lease, the budgets of password
-//! checks, and the schema requirements.
-//!
-//! It only adds, so older programs still work on this schema.
+//! Creates what all replicas share: the outbox lease, the budgets of password checks, and the
+//! schema requirements.
 
 use sea_orm_migration::prelude::*;
 
@@ -22,10 +20,9 @@ CREATE TABLE outbox_lease (
 const INSERT_FREE_LEASE: &str =
     "INSERT INTO outbox_lease (id, holder, expires_at) VALUES (1, NULL, '1970-01-01T00:00:00Z')";
 
-/// Budgets of password checks. `name_digest` is the SHA-256 of a name in lower case, whether or not
-/// a user has it: the name may be a password that was typed into the wrong field. `whole_at` is
-/// when the budget is full again, in microseconds since 1970 by the database's clock; a row in the
-/// past may be deleted.
+/// `name_digest` is the SHA-256 of a lower-case name, whether or not a user has it: it may be a
+/// password typed into the wrong field. `whole_at` is when the budget is full again, in
+/// microseconds since 1970 by the database's clock. Rows in the past may be deleted.
 const LOG_IN_ATTEMPTS: &str = "
 CREATE TABLE log_in_attempts (
     name_digest {bytes}  NOT NULL,
@@ -36,9 +33,8 @@ CREATE TABLE log_in_attempts (
 const LOG_IN_ATTEMPTS_BY_TIME: &str =
     "CREATE INDEX ix_log_in_attempts_whole_at ON log_in_attempts (whole_at)";
 
-/// One row: a program works on this schema if it knows this migration. A migration that only adds
-/// keeps the name; one that removes something sets it to the oldest migration whose programs do not
-/// need it.
+/// One row: a program works on this schema if it knows this migration. A migration that removes
+/// something sets it to the oldest migration whose programs do not need it.
 const SCHEMA_REQUIREMENTS: &str = "
 CREATE TABLE schema_requirements (
     id               {int} NOT NULL CONSTRAINT pk_schema_requirements PRIMARY KEY,

@@ -1,7 +1,3 @@
-//! Creates the idempotency keys of stock changes by the operator.
-//!
-//! It only adds, so older programs still work on this schema.
-
 use sea_orm_migration::prelude::*;
 
 use crate::dialect;

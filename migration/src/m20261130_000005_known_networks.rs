@@ -1,7 +1,3 @@
-//! Creates the known networks of accounts and an index of hash costs, both for password checks.
-//!
-//! It only adds, so older programs still work on this schema.
-
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 use crate::dialect;
@@ -9,8 +5,8 @@ use crate::dialect;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// The client networks where an account proved its password: the SHA-256 of user and network, and
-/// the last time, in microseconds since 1970 by the database's clock.
+/// Client networks where an account proved its password: the SHA-256 of user and network, and the
+/// last time, in microseconds since 1970 by the database's clock.
 const KNOWN_NETWORKS: &str = "
 CREATE TABLE known_networks (
     user_id        {uuid}   NOT NULL CONSTRAINT fk_known_networks_user REFERENCES users (id),
@@ -22,7 +18,7 @@ CREATE TABLE known_networks (
 const KNOWN_NETWORKS_BY_TIME: &str =
     "CREATE INDEX ix_known_networks_seen_at ON known_networks (seen_at)";
 
-/// The cost of each active user's hash, log2 of scrypt's N. Each log-in reads the greatest one.
+/// log2 of scrypt's N for each active user. Each log-in reads the greatest one.
 const HASH_COST_POSTGRES: &str = r"
 CREATE INDEX ix_users_hash_cost ON users
     ((substring(password_hash FROM '^\$scrypt\$ln=([0-9]{1,2}),')::integer)) WHERE is_active";

@@ -1,5 +1,5 @@
-//! Starts the versions of products anew, so that those of a new database differ from those of an
-//! earlier one: products have the same ids in every database, unlike users and orders.
+//! Restarts the versions of products, so that a new database does not repeat those of an earlier
+//! one. Product ids, unlike those of users and orders, are the same in every database.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 

@@ -1,9 +1,7 @@
-//! Versions of rows in a new or restored database: none is used again for other content.
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The bits below the seconds: half of their range is random, half is for the changes of a row
-/// within a second.
+/// The bits below the seconds. Half of their range is random; half is for changes of a row within
+/// one second.
 const LOW_BITS: u32 = 30;
 /// The greatest second that fits, in the year 2242.
 const LAST_SECOND: i64 = (1 << 33) - 2;

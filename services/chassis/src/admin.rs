@@ -30,24 +30,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{Readiness, StartError, network::is_loopback, tcp};
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Concurrent connections; further ones wait in the listen backlog.
+/// Further connections wait in the listen backlog.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for the client to read the response and close the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves the admin port until `shutdown` is cancelled. Speaks HTTP/1.1, one request per
-/// connection.
+/// Serves the admin port over HTTP/1.1, one request per connection, until `shutdown` is cancelled.
 ///
 /// - `GET /livez`: 200 while the process responds.
-/// - `GET /readyz`: 200 with status `ready` or `degraded`, 503 with status `not_ready`. The last
-///   two list `"reasons": [{"part": …, "reason": …}]`.
-/// - `GET /metrics`: the metrics of [`prometheus::default_registry`] in the text format.
+/// - `GET /readyz`: 200 if `ready` or `degraded`, 503 if `not_ready`. The last two list `"reasons":
+///   [{"part": …, "reason": …}]`.
+/// - `GET /metrics`: [`prometheus::default_registry`] in the text format.
 ///
-/// On a loopback address, requests whose host is neither an IP address nor `localhost` get 403.
-/// This blocks DNS rebinding by web pages.
+/// On a loopback address, hosts other than IP addresses and `localhost` get 403, against DNS
+/// rebinding.
 ///
 /// # Errors
 /// If the listener fails.
@@ -129,7 +127,7 @@ async fn connection<E: Endpoint>(
     tcp::close(connection.into_parts().io.into_inner(), CLOSE_TIMEOUT).await;
 }
 
-/// Rejects requests for another host. Browsers always send a host, so requests without one pass.
+/// Browsers always send a host, so requests without one pass.
 fn require_local_host(request: Request) -> poem::Result<Request> {
     let in_head = request.headers().get_all(header::HOST).iter();
     let in_head = in_head.map(|host| Authority::try_from(host.as_bytes()).ok());
@@ -143,7 +141,7 @@ fn require_local_host(request: Request) -> poem::Result<Request> {
     Err(poem::Error::from_string(reason, StatusCode::FORBIDDEN))
 }
 
-/// Returns whether `host` is an IP address or a `localhost` name (RFC 6761, section 6.3).
+/// RFC 6761, section 6.3.
 fn is_local(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

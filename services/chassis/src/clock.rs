@@ -1,20 +1,20 @@
-//! The permitted difference between a role's clock and the database's.
+//! Clock skew between a role and the database.
 
 use crate::Part;
 
-/// Maximum difference between a role's clock and the database's, in seconds.
+/// Maximum clock skew, in seconds.
 pub const MAX_SKEW_SECONDS: f64 = 5.0;
 
-/// Sets a part's readiness from this machine's clock skew and logs each change once.
+/// Sets a part's readiness from the clock skew.
 #[derive(Debug, Default)]
 pub struct SkewMonitor {
     is_over_limit: bool,
 }
 
 impl SkewMonitor {
-    /// Makes `part` ready, or not ready if this machine is more than [`MAX_SKEW_SECONDS`] +
-    /// `uncertainty` off. Both arguments are in seconds: how far this machine is ahead, and half of
-    /// the measurement's round trip.
+    /// Makes `part` not ready if the clock is more than [`MAX_SKEW_SECONDS`] + `uncertainty` ahead
+    /// or behind. `uncertainty` is half of the measurement's round trip; both arguments are in
+    /// seconds.
     pub fn compare(&mut self, skew: f64, uncertainty: f64, part: &Part) {
         let error = skew_error(skew, uncertainty);
         match (&error, self.is_over_limit) {

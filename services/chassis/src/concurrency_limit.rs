@@ -1,5 +1,3 @@
-//! Concurrency limit per key (a user, an address).
-
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -7,14 +5,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Limits concurrent operations per key. Cheap to clone; clones share one state.
+/// Limits concurrent operations per key. Clones share one state.
 #[derive(Debug)]
 pub struct ConcurrencyLimit<K> {
     max: usize,
     counts: Arc<Mutex<HashMap<K, usize>>>,
 }
 
-/// One permit of a key, released on drop.
+/// A permit, released on drop.
 #[derive(Debug)]
 #[must_use = "the permit is released on drop"]
 pub struct ConcurrencyPermit<K: Eq + Hash> {
@@ -35,7 +33,7 @@ impl<K: Clone + Eq + Hash> ConcurrencyLimit<K> {
         Self { max: max.get(), counts: Arc::default() }
     }
 
-    /// Acquires a permit without waiting. Returns `None` if all permits of `key` are in use.
+    /// Acquires a permit without waiting. Returns `None` if none of `key` is left.
     pub fn try_acquire(&self, key: K) -> Option<ConcurrencyPermit<K>> {
         let mut counts = lock(&self.counts);
         let count = counts.entry(key.clone()).or_default();

@@ -1,8 +1,6 @@
-//! Error texts with their chain of causes.
-
 use std::error::Error;
 
-/// Returns `text` followed by each cause of `error`, separated by `: `.
+/// Returns `text` and each cause of `error`, separated by `: `.
 #[must_use]
 pub fn error_chain(text: impl Into<String>, error: &dyn Error) -> String {
     let mut text = text.into();

@@ -1,7 +1,7 @@
-//! Ownership checks for files, and durable, atomic writes.
+//! File ownership checks, and durable, atomic writes.
 //!
-//! A user who can write to a folder can replace every file in it. Keys, addresses and locks must
-//! therefore belong to this process's user or root.
+//! A user who can write to a folder can replace its files, so keys, addresses and locks must belong
+//! to this process's user or root.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -22,23 +22,23 @@ pub fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Users that may own the files this process relies on.
+/// Users that may own this process's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owners {
     own: u32,
-    /// The owner of the store that this process, run by root, is a client of.
+    /// The store's owner, if root is its client.
     store: Option<u32>,
 }
 
 impl Owners {
-    /// Returns the owners "this process's user and root".
+    /// Returns this process's user and root.
     #[must_use]
     pub fn own() -> Self {
         Self { own: effective_user(), store: None }
     }
 
-    /// Returns the owners for a client of the store in `folder`. Root also accepts the owner of the
-    /// folder, unless other users may write to it.
+    /// Returns the owners for a client of the store in `folder`. Root also accepts the folder's
+    /// owner, unless other users may write to it.
     ///
     /// # Errors
     /// If the folder's metadata cannot be read.
@@ -62,7 +62,7 @@ impl Owners {
     /// Checks the owner of a file or folder.
     ///
     /// # Errors
-    /// `PermissionDenied`, with the actual and the expected owners.
+    /// `PermissionDenied`, with the expected owners.
     pub fn check(&self, found: &Metadata) -> io::Result<()> {
         let owner = found.uid();
         if !self.include(owner) {
@@ -74,14 +74,14 @@ impl Owners {
                 "it belongs to the user {owner}, which can change it; expected {expected}"
             )));
         }
-        // The owner of a folder can link another user's file into it and have its content sent on.
+        // The owner of a folder could link another user's file into it to have it shipped.
         if self.store.is_some_and(|store| store != owner) && found.is_file() && found.nlink() > 1 {
             return Err(denied(format!("it is a hard link to a file of the user {owner}")));
         }
         Ok(())
     }
 
-    /// Checks the owner of `path` and, for a symbolic link, of its target. A missing file passes.
+    /// Checks the owner of `path` and of a link's target. A missing file passes.
     ///
     /// # Errors
     /// As [`Owners::check`], or if the metadata cannot be read.
@@ -100,11 +100,10 @@ impl Owners {
         }
     }
 
-    /// Opens a regular file of one of these owners for reading.
+    /// Opens a regular file of one of these owners.
     ///
     /// # Errors
-    /// If it is a symbolic link or not a regular file, another user owns it, or it cannot be
-    /// opened.
+    /// If it is no regular file, has another owner, or cannot be opened.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(OpenOptions::new().read(true), path)
     }
@@ -126,11 +125,11 @@ impl Owners {
     }
 }
 
-/// Opens a lock file and creates it with mode 0600 if it is missing. Keeps its content: only the
-/// holder of the lock may change it.
+/// Opens a lock file, and creates it with mode 0600 if needed. Keeps its content: only the lock's
+/// holder may change it.
 ///
 /// # Errors
-/// If it is a link or not a regular file, another user owns it, or it cannot be opened.
+/// As [`Owners::open`].
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
@@ -141,7 +140,7 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns options that create files with mode 0600 and do not follow symbolic links.
+/// Returns options for files with mode 0600 that do not follow symbolic links.
 #[must_use]
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -149,7 +148,7 @@ pub fn private() -> OpenOptions {
     options
 }
 
-/// Creates a file, and removes any earlier one first.
+/// Replaces a file by a new one.
 ///
 /// # Errors
 /// If it cannot be created.
@@ -161,10 +160,10 @@ pub fn replace_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
 }
 
-/// Writes a file atomically and durably, through a temporary file with the suffix `.new`.
+/// Writes a file atomically and durably, through `path` with the suffix `.new`.
 ///
 /// # Errors
-/// If the folder cannot be written to or opened, or the disk fails.
+/// If the folder is not writable, or the disk fails.
 pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -179,7 +178,7 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()
 /// Syncs a folder: fsync of a file does not make its directory entry durable.
 ///
 /// # Errors
-/// If the folder cannot be opened, or the disk fails.
+/// If it cannot be opened, or the disk fails.
 pub fn sync_dir(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
@@ -193,7 +192,7 @@ pub fn parent_dir(file: &Path) -> &Path {
 /// Checks that only this process's user and root can change `path`.
 ///
 /// # Errors
-/// `PermissionDenied`, with the actual and the expected state.
+/// `PermissionDenied`, with the expected state.
 pub fn check_private(path: &Path) -> io::Result<()> {
     Owners::own().check_path(path)?;
     let mode = fs::metadata(path)?.mode() & 0o7777;
@@ -213,7 +212,7 @@ pub enum OthersAccess {
     None,
     /// Access, but not write access.
     Read,
-    /// Write access.
+    /// Also write access.
     Write,
 }
 
@@ -229,10 +228,10 @@ impl OthersAccess {
     }
 }
 
-/// Removes the write permission of other users from a folder and returns its previous mode.
+/// Removes other users' write permission from a folder. Returns its previous mode.
 ///
 /// # Errors
-/// If the folder is shared (the sticky bit is set), or its mode cannot be changed.
+/// If the folder is sticky, or its mode cannot be changed.
 pub fn revoke_others_write(folder: &Path, found: &Metadata) -> io::Result<u32> {
     let mode = found.mode() & 0o7777;
     if mode & 0o1000 != 0 {
@@ -243,9 +242,8 @@ pub fn revoke_others_write(folder: &Path, found: &Metadata) -> io::Result<u32> {
     Ok(mode)
 }
 
-/// Warns if other users of this machine have access to the secret in `path`, which `what` names.
-///
-/// Skips `/run/secrets`: container engines set the mode of mounted secrets.
+/// Warns if other users have access to the secret in `path`, except in `/run/secrets`: container
+/// engines set the mode there.
 pub fn warn_if_exposed(path: &Path, what: &str) {
     let Ok(found) = path.metadata() else { return };
     if path.starts_with("/run/secrets") || OthersAccess::of(&found) == OthersAccess::None {

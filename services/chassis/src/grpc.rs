@@ -1,5 +1,4 @@
-//! The gRPC server of a role (health, reflection, deadlines, limits, drain) and the client side of
-//! replicated services.
+//! The gRPC server of a role, and the client side of replicated services.
 
 mod access;
 mod connections;
@@ -34,19 +33,19 @@ const FINAL_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum time until a response begins; a shorter `grpc-timeout` wins. Streams may last
-    /// longer, because their response begins immediately.
+    /// longer.
     pub deadline: Duration,
-    /// Maximum number of concurrent calls on a connection.
+    /// Maximum concurrent calls on a connection.
     pub concurrent_calls_per_connection: u32,
     /// Maximum size of a call's headers in bytes.
     pub header_bytes: u32,
     /// Idle time after which the server sends an HTTP/2 PING.
     pub keepalive_interval: Duration,
-    /// Time to wait for the PING response before closing the connection.
+    /// Time for the PING response; then the connection is closed.
     pub keepalive_timeout: Duration,
     /// Age after which a connection is closed with GOAWAY, with ±10 % jitter.
     pub connection_age: Duration,
-    /// Time for calls in flight to finish when the server shuts down or closes their connection.
+    /// Time for calls in flight when the server or their connection closes.
     pub drain: Duration,
     /// Whether reflection is served.
     pub reflection: bool,
@@ -70,24 +69,19 @@ impl Default for Limits {
 /// The services of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Contract {
-    /// Full names of the services in `routes`, for gRPC health:
-    /// `merch.assistant.v1.AssistantService`.
+    /// Full names of the services: `merch.assistant.v1.AssistantService`.
     pub services: &'static [&'static str],
-    /// Encoded `FileDescriptorSet` of the services, for reflection.
+    /// Encoded `FileDescriptorSet`, for reflection.
     pub file_descriptor_set: &'static [u8],
     /// Roles that may call each method, if callers have certificates.
     pub access: Access,
 }
 
-/// Serves `routes`, gRPC health (from `readiness`) and, with [`Limits::reflection`], reflection v1
-/// and v1alpha until `shutdown` is cancelled. Then accepts no more calls and drains for
-/// [`Limits::drain`].
+/// Serves `routes`, gRPC health and, with [`Limits::reflection`], reflection v1 and v1alpha until
+/// `shutdown` is cancelled; then drains for [`Limits::drain`].
 ///
-/// Calls and streams that outlast the drain are dropped and get `UNAVAILABLE`. Tasks that a call
-/// has spawned are not cancelled.
-///
-/// Each call runs in a span with its method, `x-request-id` and trace id. Calls past their deadline
-/// get `DEADLINE_EXCEEDED`. The generated services limit message sizes
+/// Calls past their deadline get `DEADLINE_EXCEEDED`. Calls that outlast the drain get
+/// `UNAVAILABLE`; tasks that they spawned go on. The generated services limit message sizes
 /// (`max_decoding_message_size`; tonic's default is 4 MiB).
 ///
 /// # Errors
@@ -122,7 +116,7 @@ pub async fn serve(
         &drain_end,
         &shutdown
     ));
-    // In this task, so that the port and the socket are free once this returns or is dropped.
+    // In this task, so that port and socket are free once this returns or is dropped.
     tokio::select! {
         () = &mut serving => {}
         () = accepting => serving.await,
@@ -155,7 +149,7 @@ async fn serve_until_drained(
     }
 }
 
-/// Adds both versions of reflection, because clients support only one of them.
+/// Clients support only one of the two versions.
 fn with_reflection(routes: Routes, contract: Contract, wanted: bool) -> Result<Routes, StartError> {
     if !wanted {
         return Ok(routes);

@@ -1,8 +1,7 @@
 //! What every role of the store shares: admin port, gRPC server and client, telemetry, shutdown.
 //!
-//! A role is a library with one `serve(listener, config, readiness, shutdown)`. The caller binds
-//! the listener ([`bind`]), so tests can use port 0. The role reports its state through
-//! [`Readiness`], and drains and returns when `shutdown` is cancelled.
+//! A role is a library with one `serve(listener, config, readiness, shutdown)`. It reports its
+//! state through [`Readiness`], and drains and returns when `shutdown` is cancelled.
 
 pub mod admin;
 pub mod clock;
@@ -29,5 +28,5 @@ pub use readiness::{Part, Readiness};
 pub use start::{StartError, bind};
 pub use write_class::WriteClass;
 
-/// The future of a role's `serve`. It is boxed so that a role is compiled once, in its own crate.
+/// The future of a role's `serve`, boxed so that a role is compiled in its own crate.
 pub type ServeFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;

@@ -1,5 +1,3 @@
-//! Rate limit for repeated log lines.
-
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -7,8 +5,7 @@ use std::{
 
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Limits log lines about one kind of event to one per second. A line counts the events since the
-/// last one.
+/// Limits log lines about one kind of event to one per second.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<State>);
 
@@ -25,8 +22,7 @@ impl LogThrottle {
         Self(Mutex::new(State { unlogged: 0, last_line: None }))
     }
 
-    /// Counts an event. Returns the events since the last log line, this one included, if a line is
-    /// due.
+    /// Counts an event. If a line is due, returns the events since the last line, with this one.
     pub fn record(&self) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).record(Instant::now())
     }

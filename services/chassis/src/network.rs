@@ -1,9 +1,7 @@
-//! Client networks and loopback addresses.
-
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns the network of one client: the IPv4 address, or the IPv6 /64 (RFC 6177). IPv4-mapped
-/// IPv6 addresses count as IPv4.
+/// Returns a client's network: the IPv4 address, or the IPv6 /64 (RFC 6177). IPv4-mapped addresses
+/// count as IPv4.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -1,10 +1,10 @@
-//! The certificate authority of the internal network and the roles' certificates: `merch pki`.
+//! The certificate authority of the internal network and the roles' certificates.
 //!
 //! | file | content | mode |
 //! |---|---|---|
 //! | `ca/ca.crt`, `ca/ca.key` | the authority; its key is needed for signing only | 644, 600 |
 //! | `ROLE/tls.crt`, `ROLE/tls.key` | a role's certificate and key | 644, 600 |
-//! | `ROLE/ca.crt` | a copy of the authority's certificate | 644 |
+//! | `ROLE/ca.crt` | a copy of `ca/ca.crt` | 644 |
 
 use std::{
     fs, io,
@@ -29,7 +29,7 @@ use crate::{
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// Default lifetime of a role's certificate: 90 days.
 pub const ROLE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// `notBefore` is this far in the past, because clocks differ between machines.
+/// Because clocks differ between machines.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// The result for one certificate.
@@ -37,7 +37,7 @@ const BACKDATED: Duration = Duration::from_secs(60 * 60);
 pub struct Outcome {
     /// `ca`, or a role's name.
     pub name: &'static str,
-    /// Whether a new certificate was made; otherwise the existing one is kept.
+    /// Whether a new certificate was made; otherwise the old one is kept.
     pub made: bool,
     /// Expiry; `None` for the authority.
     pub not_after: Option<SystemTime>,
@@ -46,17 +46,16 @@ pub struct Outcome {
 /// Which role certificates are renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renew {
-    /// Missing and unusable ones, and those with less than a third of `lifetime` left.
+    /// Missing and unusable ones, and those with less than a third of their lifetime left.
     Due,
     /// All.
     All,
 }
 
-/// Creates an authority in `folder` if there is none, and role certificates valid for `lifetime`.
-/// Never replaces an authority.
+/// Creates an authority in `folder` unless there is one, and role certificates for `lifetime`.
 ///
 /// # Errors
-/// If the folder cannot be written to, the authority is incomplete, or another user can replace it.
+/// If the folder is not writable, or the authority is incomplete or not private.
 pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
     let authority = folder.join("ca");
     for folder in [folder, &authority] {
@@ -152,7 +151,7 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
     }
 }
 
-// Name constraints limit the authority to the roles' names.
+// Limits the authority to the roles' names.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name("merch internal authority");
@@ -213,7 +212,6 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
     write_atomically(path, text.as_bytes(), mode).map_err(|error| unwritable(path, &error))
 }
 
-/// Another user who can replace the authority could sign for any role.
 fn untrusted(path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
         "{} cannot be used for the authority of the internal network: {error}; \

@@ -1,5 +1,3 @@
-//! Readiness of a role, as `/readyz` and the gRPC health service report it.
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
@@ -7,9 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 const STARTING: &str = "starting";
 
-/// The readiness of a role: ready if all of its parts are. Without parts it is ready.
-///
-/// Cheap to clone; clones share one state.
+/// The readiness of a role: ready if all of its parts are. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Inner>);
 
@@ -53,8 +49,8 @@ impl Readiness {
         }))
     }
 
-    /// Creates a readiness that is not ready until it has a part or child, for a `/readyz` that is
-    /// served before the roles start.
+    /// Creates a readiness that is not ready without parts, for a `/readyz` that starts before the
+    /// roles.
     #[must_use]
     pub fn expecting(name: &'static str) -> Self {
         let readiness = Self::default();
@@ -74,8 +70,8 @@ impl Readiness {
         Part { of: self.clone(), index }
     }
 
-    /// Adds a child whose parts also count for this readiness. It is not ready until it has a part.
-    /// Each role of a process has a child, because roles wait for each other's health.
+    /// Adds a child whose parts also count here; it is not ready until it has one. Each role of a
+    /// process has a child, because roles wait for each other's health.
     pub fn child(&self, name: &'static str) -> Readiness {
         let child = Self::with_parent(Arc::downgrade(&self.0));
         child.state().expected = Some(name);
@@ -97,8 +93,8 @@ impl Readiness {
         child
     }
 
-    /// Makes this readiness not ready for the rest of the process, so that load balancers stop
-    /// sending requests. The role still serves. Children keep their state.
+    /// Makes this readiness, but not its children, not ready for good, so that load balancers stop
+    /// sending requests.
     pub fn stop(&self) {
         self.0.stopping.cancel();
         self.notify();
@@ -110,7 +106,7 @@ impl Readiness {
         self.0.stopping.clone()
     }
 
-    /// Returns `Ok` if every part is ready or degraded.
+    /// Checks that every part is ready or degraded.
     ///
     /// # Errors
     /// The parts that are not ready, each with its reason.
@@ -120,7 +116,7 @@ impl Readiness {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Returns the degraded parts, each with its reason. They do not affect [`check`](Self::check).
+    /// Returns the degraded parts, each with its reason.
     #[must_use]
     pub fn degraded(&self) -> Vec<(&'static str, String)> {
         let state = self.state();
@@ -179,7 +175,7 @@ impl Readiness {
     }
 }
 
-/// The handle of one part of a role's readiness, for example `"database"`.
+/// One part of a role's readiness, for example `"database"`.
 #[derive(Clone, Debug)]
 pub struct Part {
     of: Readiness,
@@ -192,8 +188,8 @@ impl Part {
         self.set(Condition::Ready);
     }
 
-    /// Marks this part as working, with a problem behind it that an operator must fix. `/readyz`
-    /// shows `reason`.
+    /// Marks this part as working, with a problem that an operator must fix. `/readyz` shows
+    /// `reason`.
     pub fn degraded(&self, reason: impl Into<String>) {
         self.set(Condition::Degraded(reason.into()));
     }

@@ -9,11 +9,10 @@ use crate::{StartError, telemetry};
 
 const EXIT_GRACE: Duration = Duration::from_secs(1);
 
-/// Exit code after a second signal: 128 + SIGINT, as in shells.
+/// 128 + SIGINT, as in shells.
 const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 
-/// Returns a token that the first SIGTERM or Ctrl-C cancels. A second signal ends the process
-/// immediately, with exit code 130.
+/// Returns a token that the first SIGTERM or Ctrl-C cancels. A second one exits with code 130.
 ///
 /// # Errors
 /// If signal handlers cannot be installed.
@@ -40,8 +39,8 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
 
 /// Returns a token that the first SIGTERM or Ctrl-C cancels, for commands that end on it.
 ///
-/// A blocked write or a call of a C library cannot be cancelled. If the process has not ended after
-/// a second, this exits with the exit code that `on_timeout` returns; `on_timeout` may print.
+/// Blocked writes and calls of C libraries cannot be cancelled: after a second, the process exits
+/// with the code of `on_timeout`, which may print.
 ///
 /// # Errors
 /// If signal handlers cannot be installed.
@@ -54,8 +53,7 @@ pub fn on_first_signal(
         let token = token.clone();
         async move {
             signals.next().await;
-            // A thread, because the runtime may end before the process. If it cannot start, the
-            // token has to do.
+            // The runtime may end before the process. If no thread can start, the token has to do.
             let _ = thread::Builder::new().name("deadline".to_owned()).spawn(|| {
                 thread::sleep(EXIT_GRACE);
                 let exit_code = telemetry::run_with_timeout(on_timeout).unwrap_or(1);

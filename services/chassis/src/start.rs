@@ -1,22 +1,19 @@
-//! Start errors and listeners.
-
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Maximum number of connections that wait to be accepted. Beyond it the kernel drops SYNs, and
-/// clients retry after a second.
+/// Connections that wait to be accepted. Beyond it the kernel drops SYNs, and clients retry after a
+/// second.
 const BACKLOG: u32 = 4096;
 
-/// A failure to start, or a failure that ended a running role.
+/// A failure to start or to go on.
 ///
-/// The message says what was expected, what was found and what to do. It is shown to the operator,
-/// so it never holds a secret.
+/// The message says what was expected, what was found and what to do. It never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError(String);
 
 impl StartError {
-    /// Creates an error with a complete message.
+    /// Creates an error from a complete message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -30,12 +27,11 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Binds `address` for `what`, for example `"the api (--listen)"`. Port 0 takes any free port.
-///
-/// The listen backlog is 4096 or the kernel's limit, whichever is lower. The log states it.
+/// Binds `address` for `what`: `"the api (--listen)"`. The listen backlog is 4096 or the kernel's
+/// limit, whichever is lower.
 ///
 /// # Errors
-/// If the address is in use, not local, or not permitted for this user.
+/// If the address is in use, not local, or not permitted.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -79,7 +75,6 @@ fn backlog(system_limit: Option<u32>) -> u32 {
     system_limit.map_or(BACKLOG, |limit| limit.clamp(1, BACKLOG))
 }
 
-// `io::ErrorKind` is not exhaustive, hence the last arm.
 fn advice(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -125,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn backlog_holds_a_burst_of_connections() {
-        // More than the 128 of the standard library, fewer than a test's file descriptors.
+        // More than the standard library's 128, fewer than a test's file descriptors.
         let burst = 600.min(backlog(system_limit()));
         let listener = bind("a test", ([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn foreign_address_error_names_the_address() {
-        // TEST-NET-1 (RFC 5737): never assigned to a machine.
+        // TEST-NET-1 (RFC 5737).
         let error = bind("the admin server (--admin-listen)", ([192, 0, 2, 1], 0).into())
             .await
             .unwrap_err()

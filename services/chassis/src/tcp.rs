@@ -1,4 +1,4 @@
-//! Kernel limits and graceful close of accepted TCP connections.
+//! Kernel limits and graceful close of TCP connections.
 
 use std::time::Duration;
 
@@ -9,21 +9,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Kernel send buffer of a connection in bytes; Linux reserves twice that. With 100 ms of latency a
-/// client still receives over 500 kB/s.
+/// Kernel send buffer in bytes; Linux reserves twice that. With 100 ms of latency a client still
+/// receives over 500 kB/s.
 pub const SEND_BUFFER: usize = 64 * 1024;
 
-/// Delay after a failed `accept`, which usually means that no file descriptor is left.
+/// After a failed `accept`: usually no file descriptor is left.
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// First and longest delay between checks for the last acknowledgement.
+/// First and longest delay.
 const ACK_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// Limits the send buffer of an accepted connection to [`SEND_BUFFER`]; the kernel would let it
-/// grow to megabytes. On Linux, also closes the connection if the client acknowledges nothing for
-/// `timeout`.
-///
-/// Ignores a socket that rejects an option.
+/// Limits the send buffer to [`SEND_BUFFER`]; the kernel would let it grow to megabytes. On Linux,
+/// also closes the connection if the client acknowledges nothing for `timeout`. A socket may reject
+/// both.
 pub fn limit_send_buffer(stream: &TcpStream, timeout: Duration) {
     let socket = SockRef::from(stream);
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
@@ -35,9 +33,9 @@ pub fn limit_send_buffer(stream: &TcpStream, timeout: Duration) {
 
 /// Closes a connection so that the client receives the last response.
 ///
-/// Discards what the client still sends, because closing with unread data would reset the
-/// connection. Returns when the client has closed its side and acknowledged everything. Resets the
-/// connection after `limit`, so that the kernel does not keep the unsent rest.
+/// Discards what the client still sends, because closing with unread data resets the connection.
+/// Returns once the client has closed its side and acknowledged everything. Resets the connection
+/// after `limit`, or the kernel would keep the unsent rest.
 pub async fn close(mut stream: TcpStream, limit: Duration) {
     let closed = timeout(limit, async {
         stream.shutdown().await?;
@@ -53,7 +51,7 @@ pub async fn close(mut stream: TcpStream, limit: Duration) {
 
 async fn acknowledged(stream: &TcpStream) {
     let [mut pause, longest] = ACK_POLL_INTERVALS;
-    // The socket has a peer until then. The kernel reports no event for the change.
+    // The socket has a peer until then. The kernel reports no event for it.
     while stream.peer_addr().is_ok() {
         sleep(pause).await;
         pause = (pause * 2).min(longest);

@@ -1,5 +1,4 @@
-//! Log lines of the process on standard error, human-readable or JSON. Not the log events that go
-//! to Kafka.
+//! Log lines on standard error, human-readable or JSON. Not the events that go to Kafka.
 
 mod writer;
 
@@ -43,18 +42,16 @@ impl FromStr for Format {
     }
 }
 
-/// Starts logging for the process, panics included. `filter` uses the syntax of tracing's
-/// `EnvFilter`, for example `info,merch_db=debug`.
+/// Starts logging, panics included. `filter` is a tracing `EnvFilter`: `info,merch_db=debug`.
 ///
-/// A thread writes the lines, so logging never blocks. Beyond 8,192 lines or 4 MiB in the queue,
-/// lines are dropped and counted in `merch_log_lines_dropped_total`. The returned guard flushes the
-/// queue when dropped.
+/// A thread writes the lines, so logging never blocks. Beyond 8,192 queued lines or 4 MiB, lines
+/// are dropped and counted in `merch_log_lines_dropped_total`. The guard flushes on drop.
 ///
 /// # Errors
 /// If the filter is invalid or logging was already started.
 pub fn init(format: Format, filter: &str) -> Result<FlushGuard, StartError> {
     let filter = parse_filter(filter)?;
-    // Internal errors would be reported with `eprintln!`, which panics if standard error is closed.
+    // Internal errors would go through `eprintln!`, which panics if standard error is closed.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(LogWriter::start(stderr()))
         .log_internal_errors(false);

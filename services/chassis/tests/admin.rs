@@ -130,7 +130,7 @@ async fn foreign_host_is_forbidden_on_loopback() {
         assert_eq!(answered, status, "{line} {host}: {answer}");
         assert!(status == 200 || !answer.contains("# HELP"), "{answer}");
     }
-    // On other addresses, an orchestrator may use any host name.
+    // Elsewhere, an orchestrator may use any host name.
     assert_eq!(open.send(&request("/metrics HTTP/1.1", "host: db:9102\r\n")).await.0, 200);
 }
 
@@ -152,7 +152,6 @@ async fn connection_serves_one_small_http_1_request() {
     assert!(!exchange(large.as_bytes()).await.contains("HTTP/1.1 200"));
     let preface = exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(preface.is_empty() || preface.starts_with("HTTP/1.1 4"), "{preface:?}");
-    // Unfinished requests use up the connection limit until they time out.
     let mut slow = Vec::new();
     for _ in 0..64 {
         let mut connection = TcpStream::connect(admin.address).await.unwrap();

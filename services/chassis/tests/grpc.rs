@@ -135,7 +135,6 @@ async fn health_follows_readiness_for_the_server_and_each_service() {
     part.ready();
     wait_for(ServingStatus::Serving).await;
     assert_eq!(server.health("").await, ServingStatus::Serving);
-    // After `stop` the server reports "not serving" and still serves.
     server.readiness.stop();
     wait_for(ServingStatus::NotServing).await;
     server.finish.cancel();

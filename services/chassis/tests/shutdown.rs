@@ -1,4 +1,4 @@
-//! Signals. The tests run this test program as a child process.
+//! Signals, sent to this test program as a child process.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 #![allow(
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// Not a test: the child. Prints "ready", and "drained" after the first signal; the second ends it.
+/// The child. Prints "ready", and "drained" after the first signal.
 #[tokio::test]
 #[ignore = "the child of the tests below"]
 async fn child() {
@@ -53,7 +53,7 @@ fn second_ctrl_c_exits_immediately() {
     first_then_second("-INT", "-INT");
 }
 
-/// Not a test: the child. Prints "ready" and blocks the task that waits for signals.
+/// The child. Prints "ready" and blocks the task that waits for signals.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "the child of the test below"]
 async fn stuck_child() {

@@ -1,5 +1,4 @@
-//! Client side of event logging: builds events, stores them on disk and ships them to the logging
-//! service.
+//! Client side of event logging.
 
 pub mod event;
 

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 /// Whether this build has TLS and SCRAM (feature `kafka-tls`, which compiles OpenSSL).
 pub const HAS_TLS: bool = cfg!(feature = "kafka-tls");
 
-/// librdkafka repeats an error of a broker at most twice a minute; older errors may be resolved.
+/// librdkafka repeats a broker's error at most twice a minute; older ones may be resolved.
 const ERROR_TTL: Duration = Duration::from_secs(60);
 
 /// Addresses and security of Kafka.
@@ -41,13 +41,13 @@ pub enum Security {
     Plaintext,
     /// TLS with server authentication.
     Tls(Trust),
-    /// SCRAM without encryption. SCRAM does not send the password.
+    /// SCRAM without encryption. The password is not sent.
     SaslPlaintext(Scram),
     /// TLS and SCRAM.
     SaslTls(Trust, Scram),
 }
 
-/// Trusted certificate authorities. The certificate must also match the host name.
+/// Trusted certificate authorities. The host name must match too.
 #[derive(Clone, Debug)]
 pub struct Trust {
     /// PEM file of the authorities; `None` uses the system's.
@@ -137,12 +137,7 @@ impl Security {
 }
 
 impl Connection {
-    /// Returns the librdkafka settings that all clients share.
-    ///
-    /// The result prints the password; pass it to librdkafka only.
-    ///
-    /// # Errors
-    /// If this build lacks TLS or a setting is invalid. The error does not contain the password.
+    /// Returns the settings of all clients. They contain the password; the errors do not.
     pub(crate) fn client(&self) -> Result<ClientConfig, StartError> {
         let mut config = ClientConfig::new();
         config
@@ -152,8 +147,7 @@ impl Connection {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("log.connection.close", "false")
-            // Auto-creation would use the broker's number of partitions; `topic_admin` creates the
-            // topic.
+            // Auto-creation would use the broker's number of partitions.
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Warning);
         if matches!(self.security, Security::Plaintext) {
@@ -208,7 +202,7 @@ impl Connection {
         ))
     }
 
-    /// Explains a timeout with the last error of librdkafka, and names the setting to check.
+    /// Explains a timeout by librdkafka's last error, and names the setting to check.
     pub(crate) fn diagnose_timeout(&self, error: &KafkaError, context: &KafkaContext) -> String {
         let brokers = &self.brokers;
         let Some(ReportedError { code, reason, .. }) = context.last_error() else {
@@ -223,7 +217,6 @@ impl Connection {
                 "the TLS handshake with Kafka at {brokers} failed: {reason}; expected a \
                  certificate for that host from an authority in MERCH_KAFKA_CA_FILE"
             ),
-            // The broker exited, or the listener expected SASL and closed the connection.
             _ if [
                 "security.protocol",
                 "receive.message.max.bytes",
@@ -250,7 +243,7 @@ impl Connection {
     }
 }
 
-/// Returns the path of a PEM file, after a check with clearer errors than OpenSSL's.
+/// Checks the PEM file for clearer errors than OpenSSL's.
 fn ca_location(file: &Path) -> Result<&str, StartError> {
     let invalid = |what: &str| {
         StartError::new(format!(
@@ -276,11 +269,11 @@ fn ca_location(file: &Path) -> Result<&str, StartError> {
 
 const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// librdkafka callbacks: writes its log lines to ours and keeps the most specific recent error.
+/// librdkafka callbacks: logs its lines and keeps the most specific recent error.
 #[derive(Clone, Default)]
 pub(crate) struct KafkaContext {
     last_error: Arc<Mutex<Option<ReportedError>>>,
-    /// Notified on each error, to run the health check early.
+    /// Triggers an early health check.
     pub(crate) error_reported: Arc<Notify>,
 }
 
@@ -303,7 +296,6 @@ impl ReportedError {
 }
 
 impl KafkaContext {
-    /// Forgets the last error, once Kafka answers again.
     pub(crate) fn clear_error(&self) {
         *self.lock() = None;
     }
@@ -314,7 +306,6 @@ impl KafkaContext {
 
     fn store_error(&self, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        // The elapsed time differs in each message.
         let reason = reason.split(" (after ").next().unwrap_or(reason).to_owned();
         let reported = ReportedError { code, reason, at: Instant::now() };
         let mut last = self.lock();
@@ -331,7 +322,7 @@ impl KafkaContext {
 }
 
 impl ClientContext for KafkaContext {
-    /// Logs errors as warnings: they concern single connections.
+    /// Errors are warnings here: they concern single connections.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg

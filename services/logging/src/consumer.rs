@@ -27,9 +27,9 @@ use crate::{
     proto::{Level, LogMessage},
 };
 
-/// How long a poll waits for an error that librdkafka has already queued.
+/// For an error that librdkafka has already queued.
 const ERROR_WAIT: Duration = Duration::from_millis(50);
-/// Upper limit of that polling: every reconnect attempt queues another error.
+/// Every reconnect attempt queues another error.
 const ERROR_WAIT_TOTAL: Duration = Duration::from_millis(500);
 
 /// Options of [`read`].
@@ -39,7 +39,7 @@ pub struct ReadOptions {
     pub kafka: Connection,
     /// The topic.
     pub topic: String,
-    /// Whether to wait for new records after the existing ones.
+    /// Whether to wait for new records.
     pub follow: bool,
     /// Time limit for Kafka's first answer.
     pub timeout: Duration,
@@ -52,26 +52,24 @@ pub struct ConsumerRecord {
     pub partition: i32,
     /// Its offset in the partition.
     pub offset: i64,
-    /// The record's timestamp in milliseconds since 1970: the time of the event.
+    /// The event's time, in milliseconds since 1970.
     pub timestamp: Option<i64>,
-    /// The record's key: the user or order of the event, or the event's id.
+    /// The user, order or id of the event.
     pub key: Option<Vec<u8>>,
     /// The raw value.
     pub value: Vec<u8>,
-    /// The decoded event, or the decoding error.
+    /// The event, or the decoding error.
     pub event: Result<Box<LogMessage>, String>,
 }
 
-/// Reads all partitions of the topic from the beginning and passes each record to `sink`. Ends when
-/// `sink` breaks or, without [`ReadOptions::follow`], after the last record that existed at the
-/// start.
+/// Passes each record of the topic to `sink`, from the beginning. Ends when `sink` breaks or,
+/// without [`ReadOptions::follow`], after the last record that existed at the start.
 ///
-/// Records of a partition keep their order. Existing records are also merged by time across
-/// partitions, as far as the buffer allows.
+/// Records of a partition keep their order; existing ones are also merged by time, as far as the
+/// buffer allows.
 ///
 /// # Errors
-/// If Kafka does not answer at the start, the topic does not exist, or Kafka denies access. Later
-/// connection losses are retried.
+/// If Kafka does not answer or denies access at the start, or the topic does not exist.
 pub async fn read(
     options: ReadOptions,
     mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
@@ -81,7 +79,7 @@ pub async fn read(
         StartError::new(format!("the Kafka consumer failed to start: {error}"))
     })??;
     let outcome = deliver(&options, &consumer, ends, &mut sink).await;
-    // Closing the consumer blocks on the broker.
+    // Closing the consumer blocks.
     spawn_blocking(move || drop(consumer));
     outcome
 }
@@ -128,9 +126,8 @@ async fn deliver(
     }
 }
 
-/// Returns a sink that prints one line per record to `out`, as [`ConsumerRecord::json_line`] or
-/// [`ConsumerRecord::text_line`]. A failed write breaks; its error goes to `failure` unless the pipe is
-/// closed.
+/// Returns a sink that prints a line per record. A failed write breaks; its error goes to `failure`
+/// unless the pipe is closed.
 pub fn print<'a>(
     mut out: impl Write + 'a,
     json: bool,
@@ -163,7 +160,7 @@ impl ConsumerRecord {
         }
     }
 
-    /// Returns the value as one line of JSON. A value that is not a log event is wrapped:
+    /// Returns the value as one line of JSON. Wraps a value that is not a log event:
     /// `{"notALogMessage": …, "reason": …, "partition": …, "offset": …}`.
     #[must_use]
     pub fn json_line(&self) -> String {
@@ -186,8 +183,8 @@ impl ConsumerRecord {
         }
     }
 
-    /// Returns a line of text: time, level, service, event, actor, subject, message, attributes.
-    /// Control characters are escaped, so that an event cannot control the terminal.
+    /// Returns a line: time, level, service, event, actor, subject, message, attributes. Escapes
+    /// control characters, so that an event cannot control the terminal.
     #[must_use]
     pub fn text_line(&self) -> String {
         let event = match &self.event {
@@ -253,7 +250,7 @@ fn format_time(seconds: i64, nanos: i32) -> String {
         .unwrap_or_else(|| "-".to_owned())
 }
 
-/// Returns a consumer at the beginning of all partitions, and the end offset of each non-empty one.
+/// Also returns the end offset of each non-empty partition.
 fn open(
     options: &ReadOptions,
 ) -> Result<(StreamConsumer<KafkaContext>, HashMap<i32, i64>), StartError> {
@@ -267,7 +264,7 @@ fn open(
     let consumer: StreamConsumer<KafkaContext> = options
         .kafka
         .client()?
-        // librdkafka requires a group id, although this consumer neither joins nor commits.
+        // Required, although this consumer neither joins nor commits.
         .set("group.id", format!("merch-logs-{}", uuid::Uuid::new_v4()))
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
@@ -276,7 +273,7 @@ fn open(
         .map_err(|error| options.kafka.creation_error(&error))?;
     let metadata =
         consumer.fetch_metadata(Some(&options.topic), options.timeout).map_err(|error| {
-            // A consumer gets error callbacks only while it is polled.
+            // Error callbacks run only while the consumer is polled.
             let polling = async { while timeout(ERROR_WAIT, consumer.recv()).await.is_ok() {} };
             let _ = Handle::current().block_on(timeout(ERROR_WAIT_TOTAL, polling));
             StartError::new(options.kafka.diagnose_timeout(&error, &context))
@@ -314,7 +311,7 @@ fn open(
     Ok((consumer, ends))
 }
 
-/// Returns whether the error needs the operator. librdkafka retries all others.
+/// Whether the operator must act. librdkafka retries all other errors.
 fn is_permanent(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -1,18 +1,17 @@
-//! JSON encoding of events on the topic: the proto3 JSON mapping of `LogMessage`.
+//! JSON encoding of events: the proto3 JSON mapping of `LogMessage`.
 
 use serde_json::Value;
 
 use crate::proto::LogMessage;
 
-/// Encodes an event as the value of its Kafka record: one line of JSON, lowerCamelCase members,
-/// defaults omitted.
+/// Encodes an event as one line of JSON: lowerCamelCase members, defaults omitted.
 ///
 /// # Errors
 /// If the time or level is out of range; [`crate::rules::check`] finds both.
 pub fn to_vec(event: &LogMessage) -> Result<Vec<u8>, serde_json::Error> {
     let mut value = serde_json::to_value(event)?;
     // proto3 JSON is "Z-normalized" (protobuf.dev/programming-guides/json, `Timestamp`);
-    // pbjson-types 0.9 writes +00:00, which consumers need not accept.
+    // pbjson-types 0.9 writes +00:00.
     if let Some(Value::String(time)) = value.get_mut("time")
         && let Some(local) = time.strip_suffix("+00:00")
     {
@@ -21,7 +20,7 @@ pub fn to_vec(event: &LogMessage) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&value)
 }
 
-/// Decodes the value of a record.
+/// Decodes a record's value.
 ///
 /// # Errors
 /// If it is not the JSON of a `LogMessage`.

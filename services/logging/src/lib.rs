@@ -1,14 +1,13 @@
-//! Log events of the store: building, journaling and shipping them, writing them to Kafka, and
-//! reading them back.
+//! Log events of the store.
 //!
 //! | feature | module | contents |
 //! |---|---|---|
-//! | – | [`rules`], [`json`] | validation rules of `logging.proto`; JSON encoding of records |
+//! | – | [`rules`], [`json`] | validation; JSON encoding |
 //! | – | [`client::event`] | event builder |
-//! | `client` | [`client`] | journal and shipping, for services that write events |
-//! | `server` | [`server`] | the logging service and the embedded broker |
-//! | `server` | [`connection`], [`topic_admin`] | connection to Kafka; creation of the topic |
-//! | `server` | [`consumer`] | consumer behind `merch logs` |
+//! | `client` | [`client`] | journal and shipping |
+//! | `server` | [`server`] | logging service, embedded broker |
+//! | `server` | [`connection`], [`topic_admin`] | Kafka settings; the topic |
+//! | `server` | [`consumer`] | consumer of `merch logs` |
 
 pub mod client;
 pub mod json;

@@ -1,4 +1,4 @@
-//! Validation rules of `proto/merch/logging/v1/logging.proto`, used by both sides of the stream.
+//! Validation rules of `proto/merch/logging/v1/logging.proto`, for both sides of the stream.
 
 use merch_chassis::grpc::Role;
 use prost::Message as _;
@@ -17,13 +17,13 @@ pub const MAX_ATTRIBUTE_BYTES: usize = 1024;
 /// Bytes of a request besides its events: the sequence, with a reserve.
 pub const REQUEST_OVERHEAD: usize = 16;
 
-/// Years 0001 to 9999, the range of `google.protobuf.Timestamp`.
+/// Years 0001 to 9999, as in `google.protobuf.Timestamp`.
 const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// A violated rule. It never holds the offending value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Path of the field: `id`, or `messages[3].id` within a request.
+    /// Path of the field: `id`, or `messages[3].id`.
     pub field: String,
     /// The expected value.
     pub expected: String,
@@ -41,14 +41,14 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// Returns the bytes of an event in a request, with its tag and length.
+/// Returns an event's bytes in a request, with tag and length.
 #[must_use]
 pub fn size_in_request(event: &LogMessage) -> usize {
     let length = event.encoded_len();
     1 + prost::length_delimiter_len(length) + length
 }
 
-/// Returns all rules that an event violates.
+/// Returns the rules that an event violates.
 #[must_use]
 pub fn check(event: &LogMessage) -> Vec<Violation> {
     // Destructured, so that a new field fails to compile until it has a rule.
@@ -129,8 +129,7 @@ pub fn check(event: &LogMessage) -> Vec<Violation> {
     violations
 }
 
-/// Checks an event against the role of its sender's certificate: `service` must be that role, and
-/// only `db` may name the actor `operator`.
+/// `service` must be the role in the sender's certificate; only `db` may name the actor `operator`.
 fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
     let mut violations = Vec::new();
     if event.service != role.name() {
@@ -143,8 +142,8 @@ fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
     violations
 }
 
-/// Returns all rules that a request violates, except for `sequence`. `sender` is the role of the
-/// client certificate, if there is one.
+/// Returns the rules that a request violates, except for `sequence`. `sender` is the role in the
+/// client certificate.
 #[must_use]
 pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<Violation> {
     let StreamLogsRequest { sequence: _, messages } = request;
@@ -170,7 +169,7 @@ fn is_uuid_v7(text: &str) -> bool {
     is_uuid(text) && Uuid::try_parse(text).is_ok_and(|id| id.get_version_num() == 7)
 }
 
-/// Lower case only, because consumers compare ids as text.
+/// Lower case only: consumers compare ids as text.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && !text.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -187,7 +186,7 @@ fn is_subject(text: &str) -> bool {
     }
 }
 
-/// Returns whether the text is a W3C trace id: 32 lower-case hexadecimal digits.
+/// Returns whether the text is 32 lower-case hexadecimal digits.
 #[must_use]
 pub fn is_trace_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -321,7 +320,7 @@ mod tests {
         assert_eq!(fields("api", "operator", Some(Role::Api)), ["messages[1].actor"]);
         assert_eq!(fields("db", "operator", Some(Role::Db)), [""; 0]);
         assert_eq!(fields("api", "anonymous", Some(Role::Db)), ["messages[1].service"]);
-        // No certificates over plaintext and Unix sockets.
+        // Plaintext and Unix sockets have no certificates.
         assert_eq!(fields("db", "operator", None), [""; 0]);
     }
 

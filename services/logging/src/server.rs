@@ -1,4 +1,4 @@
-//! The logging service: receives log events over gRPC and acknowledges them after Kafka has.
+//! The logging service: acknowledges log events after Kafka has.
 
 mod batch;
 mod dead_letter;
@@ -25,8 +25,7 @@ use crate::{
     connection::Connection, proto::logging_service_server::LoggingServiceServer, topic_admin::Topic,
 };
 
-/// gRPC decoding limit in bytes. It is above the contract's 1 MiB, so that a slightly larger
-/// request gets an error with the field and the limit.
+/// In bytes. Above the contract's 1 MiB, so that a slightly larger request gets a helpful error.
 const MAX_DECODED_REQUEST: usize = 4 * 1024 * 1024;
 
 const ACCESS: Access = &[("/merch.logging.v1.LoggingService/StreamLogs", &[Role::Api, Role::Db])];
@@ -36,30 +35,28 @@ const ACCESS: Access = &[("/merch.logging.v1.LoggingService/StreamLogs", &[Role:
 pub struct Config {
     /// Addresses and security of Kafka.
     pub kafka: Connection,
-    /// The topic. Its settings apply only when the service creates it.
+    /// The topic; applied only if the service creates it.
     pub topic: Topic,
-    /// Whether the service may create the topic. If not, the operator runs `merch topic`.
+    /// Whether to create the topic; if not, the operator runs `merch topic`.
     pub create_topic: bool,
-    /// Time limit for Kafka to acknowledge a batch; after it, the sender sends again. librdkafka's
-    /// default is five minutes.
+    /// Time limit of a batch; then the sender sends again. librdkafka's default is five minutes.
     pub delivery_timeout: Duration,
-    /// Bytes queued for Kafka over all streams. At this limit the service stops reading from
-    /// streams.
+    /// Bytes queued for Kafka over all streams; then the service stops reading.
     pub queue_bytes: usize,
-    /// Requests of one stream that may wait for Kafka.
+    /// Requests of a stream that may wait for Kafka.
     pub stream_window: usize,
-    /// Interval of the Kafka health check for `/readyz`.
+    /// Interval of Kafka health checks.
     pub check_interval: Duration,
-    /// Time limit of one health check.
+    /// Time limit of a health check.
     pub check_timeout: Duration,
-    /// Time limit for the final flush at shutdown.
+    /// Time limit of the final flush.
     pub drain_timeout: Duration,
     /// Limits of the gRPC server.
     pub limits: grpc::Limits,
 }
 
 impl Config {
-    /// Returns the default settings for a Kafka connection.
+    /// Returns the defaults for a Kafka connection.
     pub fn new(kafka: impl Into<Connection>) -> Self {
         Self {
             kafka: kafka.into(),
@@ -76,11 +73,8 @@ impl Config {
     }
 }
 
-/// Serves `LoggingService` until `shutdown` is cancelled. Then it stops reading and acknowledges
-/// received requests within [`Config::drain_timeout`].
-///
-/// An unreachable Kafka is not an error: the service reports not ready (part `kafka`), and events
-/// wait at their senders.
+/// Serves `LoggingService` until `shutdown` is cancelled; then acknowledges received requests
+/// within [`Config::drain_timeout`]. While Kafka is unreachable, part `kafka` is not ready.
 ///
 /// # Errors
 /// If the Kafka settings are invalid or the listener fails.
@@ -120,7 +114,7 @@ async fn run(
     let served = grpc::serve(listener, routes, contract, limits, readiness, shutdown).await;
     health_check.abort();
     timeouts.abort();
-    // For streams that ended before Kafka acknowledged their records.
+    // For streams that ended before Kafka's acknowledgement.
     kafka.flush(drain_timeout).await;
     served
 }

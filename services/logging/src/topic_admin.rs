@@ -1,4 +1,4 @@
-//! Creates the event topic, and compares an existing topic with the requested settings.
+//! Creates the event topic, or compares its settings.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,6 @@ use tokio::task::spawn_blocking;
 
 use crate::connection::{Connection, KafkaContext};
 
-/// Time limit of one request to Kafka.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -29,7 +28,7 @@ const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
-/// Requested settings of the topic. `None` leaves a setting to the broker and skips its comparison.
+/// Settings of the topic. `None` means the broker's default, without comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The name.
@@ -40,14 +39,14 @@ pub struct Topic {
     pub replication: Option<i32>,
     /// Retention time.
     pub retention: Option<Retention>,
-    /// Retention size of each partition.
+    /// Retention size per partition.
     pub retention_bytes: Option<RetentionBytes>,
-    /// Replicas that must store a record before Kafka acknowledges it.
+    /// Replicas that must store a record before its acknowledgement.
     pub min_insync_replicas: Option<i32>,
 }
 
 impl Topic {
-    /// Returns a topic with three partitions and the broker's defaults.
+    /// Returns a topic with three partitions and broker defaults.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -80,7 +79,7 @@ pub enum Retention {
 }
 
 impl Retention {
-    /// Kafka's value; -1 is no limit.
+    /// -1 is no limit.
     fn milliseconds(self) -> i64 {
         match self {
             Self::For(time) => i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
@@ -89,8 +88,7 @@ impl Retention {
     }
 }
 
-/// Retention size of a partition (`retention.bytes`). Past it, Kafka deletes the oldest segments,
-/// whatever their age.
+/// Retention size of a partition (`retention.bytes`); Kafka deletes the oldest segments past it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetentionBytes {
     /// At least this many bytes.
@@ -100,7 +98,7 @@ pub enum RetentionBytes {
 }
 
 impl RetentionBytes {
-    /// Kafka's value; -1 is no limit.
+    /// -1 is no limit.
     fn bytes(self) -> i64 {
         match self {
             Self::Limit(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
@@ -109,16 +107,16 @@ impl RetentionBytes {
     }
 }
 
-/// Result of [`ensure`]. Displays as one line, plus one for each difference.
+/// Result of [`ensure`]. Displays as one line, plus one per difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnsureOutcome {
-    /// The topic was created, and each partition has a leader.
+    /// Created; each partition has a leader.
     Created(Topic),
-    /// The topic existed and was not changed.
+    /// Existed and was not changed.
     Exists {
         /// The name.
         name: String,
-        /// Differences from the requested settings, one sentence each.
+        /// Differences from the request, one sentence each.
         differences: Vec<String>,
     },
 }
@@ -149,11 +147,10 @@ impl fmt::Display for EnsureOutcome {
     }
 }
 
-/// Creates the topic if it is missing; otherwise compares its settings. Retries for up to `timeout`
-/// while Kafka does not answer.
+/// Creates the topic if it is missing; otherwise compares its settings.
 ///
 /// # Errors
-/// If Kafka does not answer in time or refuses to create the topic.
+/// If Kafka does not answer within `timeout` or refuses to create the topic.
 pub async fn ensure(
     connection: &Connection,
     topic: &Topic,
@@ -221,15 +218,14 @@ pub(crate) fn admin(connection: &Connection) -> Result<AdminClient<KafkaContext>
 
 pub(crate) enum TopicState {
     Missing,
-    /// Number of partitions without a leader.
+    /// Partitions without a leader.
     Leaderless(usize),
     Available(TopicLayout),
 }
 
-/// What metadata shows of a topic.
 pub(crate) struct TopicLayout {
     partitions: usize,
-    /// Replica counts of the partitions; usually a single value.
+    /// Per partition; usually a single value.
     replication: BTreeSet<usize>,
 }
 
@@ -316,7 +312,7 @@ pub(crate) fn create_error(brokers: &str, topic: &Topic, code: RDKafkaErrorCode)
     format!("Kafka at {brokers} did not create the topic {}: {code}{advice}", topic.name)
 }
 
-/// Returns whether a retry may succeed. A broker that has just started may not see the others yet.
+/// A broker that has just started may not see the others yet.
 fn is_transient(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,

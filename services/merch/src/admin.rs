@@ -1,5 +1,3 @@
-//! `merch admin`: calls the admin service.
-
 mod client;
 
 use command_output::{print, print_done};
@@ -22,13 +20,9 @@ use crate::{
     table::{Cell, table},
 };
 
-/// The contract's maximum page size.
+/// The contract's maximum.
 const PAGE_SIZE: usize = 100;
 
-/// Runs the command and prints the result.
-///
-/// # Errors
-/// When the service cannot be reached, or refuses the credential or the call.
 pub(crate) async fn run(command: &Admin) -> Result<(), CommandError> {
     match command {
         Admin::Restock(settings) => restock(settings).await,
@@ -195,7 +189,7 @@ async fn revoke_tokens(settings: &RevokeTokens) -> Result<(), CommandError> {
     Ok(print_done(done, text)?)
 }
 
-/// Treats text in the form of a user id as an id: usernames can be chosen to look like one.
+/// Text in the form of a user id is an id: usernames can be chosen to look like one.
 fn user_ref(user: &str) -> UserRef {
     let id = Uuid::try_parse(user).ok().filter(|_| user.len() == 36);
     UserRef {
@@ -203,7 +197,7 @@ fn user_ref(user: &str) -> UserRef {
     }
 }
 
-/// Formats 4999 as `49.99`.
+/// 4999 is `49.99`.
 fn price(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }

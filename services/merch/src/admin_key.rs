@@ -10,7 +10,7 @@ use crate::{
     signing_key,
 };
 
-/// Reads the credential in `file`; creates it with mode 0600 if it is missing.
+/// Created with mode 0600.
 pub(crate) fn load_or_create(file: &Path) -> Result<Secret, StartError> {
     if signing_key::create_if_missing(file)? {
         tracing::info!(file = %file.display(), "created a new operator credential");
@@ -18,10 +18,8 @@ pub(crate) fn load_or_create(file: &Path) -> Result<Secret, StartError> {
     read(file)
 }
 
-/// Reads the credential that a store keeps in `file`.
-///
-/// # Errors
-/// When the file cannot be read or has another owner than the store.
+/// Reads the credential that a store keeps in `file`. Fails if the file has another owner than the
+/// store.
 pub(crate) fn read(file: &Path) -> Result<Secret, StartError> {
     let bytes = secret::read_stored("MERCH_ADMIN_TOKEN", file)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| {
@@ -33,10 +31,7 @@ pub(crate) fn read(file: &Path) -> Result<Secret, StartError> {
     Ok(text.into())
 }
 
-/// Checks the credential's strength.
-///
-/// # Errors
-/// When it is too weak. The error does not contain it.
+/// The error does not contain the credential.
 pub(crate) fn validate(token: &Secret) -> Result<AdminToken, StartError> {
     AdminToken::new(token.reveal()).map_err(|error| {
         StartError::new(format!(

@@ -1,7 +1,6 @@
-//! The backup file: a tar archive that starts with a manifest of its members and their checksums.
+//! The backup: a tar archive that starts with a manifest of its members and their checksums.
 //!
-//! Members: `manifest.json`, `merch.db` (the database with outbox and idempotency keys) and
-//! `journal/…` (the api's log events).
+//! Members: `manifest.json`, `merch.db` and `journal/…` (the api's log events).
 
 use std::{
     fs::{self, File},
@@ -21,11 +20,11 @@ use sha2::{Digest as _, Sha256};
 use crate::hex::hex;
 
 pub(crate) const DATABASE: &str = "merch.db";
-/// The files of an SQLite database: it keeps the newest commits in the write-ahead log.
+/// SQLite keeps the newest commits in the write-ahead log.
 pub(crate) const DATABASE_FILES: [&str; 3] = [DATABASE, "merch.db-wal", "merch.db-shm"];
 pub(crate) const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
-/// The archive format. Other formats are refused.
+/// Other formats are refused.
 const FORMAT: u32 = 1;
 /// A manifest is a few kilobytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
@@ -33,9 +32,9 @@ const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
-    /// The version of the program that wrote the archive.
+    /// Version of the program that wrote the archive.
     program: String,
-    /// RFC 3339, UTC. The archive contains everything that was committed before.
+    /// RFC 3339, UTC. The archive contains everything committed before.
     pub(crate) taken_at: String,
     files: Vec<Member>,
 }
@@ -44,12 +43,11 @@ pub(crate) struct Manifest {
 struct Member {
     name: String,
     bytes: u64,
-    /// Hexadecimal.
     sha256: String,
 }
 
 /// Writes `file` from the folder `staged`, which contains [`DATABASE`] and optionally [`JOURNAL`].
-/// Atomic and durable, mode 0600. Returns the size in bytes.
+/// Atomic and durable, mode 0600. Returns the bytes.
 pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => already_exists(file),
@@ -105,10 +103,7 @@ fn header(bytes: u64) -> tar::Header {
     header
 }
 
-/// Unpacks `file` into `folder` and verifies every member against the manifest.
-///
-/// # Errors
-/// When it is not a backup or does not match its checksums.
+/// Unpacks `file` and verifies every member against the manifest.
 pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
     let damaged = |what: String| {
         StartError::new(format!(
@@ -149,7 +144,7 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
         else {
             return Err(damaged("its members do not match its manifest".to_owned()));
         };
-        // Member names are untrusted; reject those that no backup has.
+        // Member names are untrusted.
         let place = member_path(folder, &member.name)
             .ok_or_else(|| damaged(format!("it contains the unknown member {:?}", member.name)))?;
         let sha256 = unpack_member(&mut entry, &place).map_err(broken)?;
@@ -183,7 +178,7 @@ fn unpack_member(source: &mut impl Read, place: &Path) -> io::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// The path of a member in `folder`; `None` if no backup has such a member.
+/// `None` if no backup has such a member.
 fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
     let simple = |name: &str| {
         !name.is_empty()
@@ -197,7 +192,7 @@ fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
     }
 }
 
-/// The members of `staged`, database first.
+/// Database first.
 fn member_names(staged: &Path) -> io::Result<Vec<String>> {
     let mut names = vec![DATABASE.to_owned()];
     let journal = staged.join(JOURNAL);
@@ -230,12 +225,12 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// Creates a file with mode 0600.
+/// With mode 0600.
 pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Creates a folder with mode 0700, with its parents.
+/// With mode 0700, and its parents.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -292,8 +287,7 @@ mod tests {
         let file = backup(folder.path());
         let whole = fs::read(&file).unwrap();
         let size = whole.len();
-        // In the manifest, a header, the database and the journal; then truncated at several
-        // places.
+        // In the manifest, a header, the database and the journal; then truncated.
         let journal = whole.windows(6).position(|window| window == b"events").unwrap();
         let first = whole.windows(100).position(|window| window == [7; 100]).unwrap();
         let damaged = [600, first - 400, first + 50_000, journal].map(|place| {

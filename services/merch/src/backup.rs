@@ -1,8 +1,8 @@
 //! `merch backup`: writes an embedded store to one file while it runs.
 //!
-//! The database is one consistent snapshot (`VACUUM INTO`) of orders, stock, idempotency keys and
-//! the outbox. The journal contains every event that was durable when the backup began. Keys are
-//! not included: a backup lets its reader neither sign tokens nor act as the operator.
+//! The database is one consistent snapshot (`VACUUM INTO`); the journal has every event that was
+//! durable when the backup began. Keys are not included: a reader can neither sign tokens nor act
+//! as the operator.
 
 use std::{fs, io, path::Path, time::SystemTime};
 
@@ -21,14 +21,10 @@ use crate::{
     sqlite::{self, Access},
 };
 
-/// The journal's checkpoint file. The other files contain events.
 const ACKNOWLEDGED: &str = "acknowledged";
 const STAGING_PREFIX: &str = ".merch-backup-";
 
-/// Writes the backup and prints its contents.
-///
-/// # Errors
-/// When the database is missing, the file exists, or the disk fails. Then no file is left.
+/// After an error no file is left.
 pub(crate) async fn run(settings: &Backup) -> Result<(), CommandError> {
     let instead = "use pg_dump (`make backup` runs it)";
     let source = sqlite::file(&settings.database, &settings.data, instead)?;
@@ -80,7 +76,6 @@ struct Counts {
     unshipped: i64,
 }
 
-/// Copies a snapshot of `source` to `copy` and checks its integrity.
 async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError> {
     let failed = |error: sqlx::Error| {
         StartError::new(format!(
@@ -117,10 +112,8 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     Ok(counts)
 }
 
-/// Copies the journal of a store that may be running. Returns the number of files.
-///
-/// The checkpoint is copied first: an event that is acknowledged meanwhile is then only sent again.
-/// The last file may end within an event, as after a crash; the journal tolerates that.
+/// The checkpoint comes first: an event that is acknowledged meanwhile is then only sent again. The
+/// last file may end within an event, as after a crash.
 fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
     let mut names = Vec::new();
     match fs::read_dir(journal) {

@@ -1,5 +1,3 @@
-//! Errors that end a command with exit code 1.
-
 use std::process::ExitCode;
 
 use command_output::{OutputError, eprint_line};
@@ -12,7 +10,6 @@ pub(crate) enum CommandError {
 }
 
 impl CommandError {
-    /// Prints the error on standard error and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Start(error) => {

@@ -1,5 +1,3 @@
-//! Builds the services' configurations from the settings.
-
 use std::{num::NonZeroU32, time::Duration};
 
 use merch_api::{Cost, Rate, SigningKey};
@@ -20,18 +18,18 @@ use crate::{
     },
 };
 
-/// Which broker a role uses; the embedded one loses its events at a restart.
+/// The embedded one loses its events at a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broker {
     Kafka,
     Embedded,
 }
 
-/// How many of their last events the api and the db service each keep and replay to the embedded
-/// broker, which starts empty. At about 500 bytes an event these are 10 MB of the broker's 40 MiB.
+/// Kept by the api and the db service each, for the embedded broker, which starts empty. At about
+/// 500 bytes each, these are 10 MB of its 40 MiB.
 const RETAINED_EVENTS: u64 = 10_000;
 
-/// File descriptors reserved for files that are not client connections.
+/// For files that are not client connections.
 const RESERVED_FILES: u64 = 512;
 
 #[derive(Clone, Copy, Debug)]
@@ -100,12 +98,11 @@ pub(crate) fn api(
     Ok(config)
 }
 
-/// The limit of open files, which `main` has raised to the hard limit.
+/// `main` has raised it to the hard limit.
 fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }
 
-/// The connections that leave [`RESERVED_FILES`] free.
 fn connection_limit(open_files: u64) -> usize {
     let room = open_files.saturating_sub(RESERVED_FILES).max(open_files / 2);
     usize::try_from(room).map_or(merch_api::Config::CONNECTIONS, |room| {
@@ -159,7 +156,7 @@ fn limits(grpc: &Grpc, role: &ProcessSettings) -> Limits {
     }
 }
 
-/// A token bucket of `times` that refills once a minute.
+/// Refills once a minute.
 fn per_minute(times: NonZeroU32) -> Rate {
     Rate::new(times, Duration::from_secs(60) / times.get())
 }

@@ -1,10 +1,8 @@
-//! Core dumps, which would contain keys, passwords and tokens.
+//! Core dumps would contain keys, passwords and tokens.
 
-/// Allows or disables core dumps of this process.
-///
 /// `RLIMIT_CORE` alone does not apply where the kernel pipes core dumps to a program, so on Linux
-/// the process is also made non-dumpable. Other processes of the user then cannot read it: no
-/// debugger attaches, and `/proc/PID/mem` and `/proc/PID/environ` are closed.
+/// the process also becomes non-dumpable. No debugger of the user can then attach, and
+/// `/proc/PID/mem` and `/proc/PID/environ` are closed.
 pub(crate) fn allow(allowed: bool) {
     if allowed {
         tracing::warn!(

@@ -1,6 +1,3 @@
-//! The data folder: private to its owner, with locks that give one process exclusive use of its
-//! parts.
-
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write as _},
@@ -17,10 +14,9 @@ use merch_db::Location;
 use crate::archive::{DATABASE, DATABASE_FILES, create_private_dir};
 
 pub(crate) const ADMIN_KEY: &str = "admin.key";
-/// Exists while a restore moves files, which a crash may leave half done.
+/// Exists while a restore moves files; a crash may leave them half moved.
 pub(crate) const RESTORE_MARKER: &str = "restore-unfinished";
 
-/// An existing, writable data folder, with the locks that this process holds.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -28,7 +24,6 @@ pub(crate) struct DataDir {
     _locks: Vec<File>,
 }
 
-/// A part of the folder that a process locks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum DirLock {
     Journal,
@@ -47,10 +42,8 @@ impl DirLock {
 }
 
 impl DataDir {
-    /// Creates the folder if it is missing (mode 0700) and takes `locks`.
-    ///
-    /// # Errors
-    /// When it cannot be created or written, another user owns it, or another process holds a lock.
+    /// Creates a missing folder (mode 0700) and takes `locks`. Fails if another user owns it or
+    /// another process holds a lock.
     pub(crate) fn open(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
         let folder = Self::open_for_restore(path, locks)?;
         if folder.restore_marker().exists() {
@@ -59,7 +52,7 @@ impl DataDir {
         Ok(folder)
     }
 
-    /// As [`DataDir::open`], but also accepts a folder with an interrupted restore.
+    /// Also accepts a folder with an interrupted restore.
     pub(crate) fn open_for_restore(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
         create_private_dir(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that printed paths work in any working directory.
@@ -88,7 +81,7 @@ impl DataDir {
         self.path.join(ADMIN_KEY)
     }
 
-    /// The journal of the api's first replica; those of further replicas are beside it.
+    /// Of the first replica; those of further replicas are beside it.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
@@ -177,8 +170,7 @@ fn lock(path: &Path, kind: DirLock) -> Result<File, StartError> {
     };
     match acquired {
         Ok(()) => {
-            // `make down` reads the process id: /proc does not show the files of a non-dumpable
-            // process.
+            // For `make down`: /proc does not show the files of a non-dumpable process.
             if !matches!(kind, DirLock::SharedJournal) {
                 file.set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -238,7 +230,6 @@ mod tests {
             assert!(error.starts_with(&format!("the {what} ")), "{what}: {error}");
             assert!(error.contains("it belongs to the user 65534"), "{what}: {error}");
         };
-        // Only root can change a file's owner.
         if chown(folder.path(), Some(65_534), None).is_err() {
             return;
         }

@@ -1,12 +1,12 @@
-//! A lock on an SQLite file, so that one process at a time uses it.
+//! A lock on an SQLite file, for one process at a time.
 //!
 //! Two stores on one file would each ship part of its events and check orders against stock that
-//! the other changes. The data folder's locks are not enough: another folder, a symbolic link, a
-//! hard link or a URL can lead to the same file.
+//! the other changes. The data folder's locks are not enough: another folder, a link or a URL can
+//! lead to the same file.
 //!
-//! On Linux this is a flock(2) on the inode, which does not interact with SQLite's fcntl(2) locks.
-//! Elsewhere the two conflict, so the lock is on `merch.db.lock` beside the file. It is held until
-//! the process ends: closing any descriptor of a file drops all fcntl(2) locks of the process.
+//! On Linux this is a flock(2) on the inode. Elsewhere flock(2) conflicts with SQLite's fcntl(2)
+//! locks, so the lock is on `merch.db.lock` beside the file. It is held until the process ends:
+//! closing any descriptor of a file drops all fcntl(2) locks of the process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -27,18 +27,15 @@ pub(crate) enum LockMode {
     Shared,
 }
 
-/// A locked SQLite file. Keep it until the process ends.
+/// Keep it until the process ends.
 #[derive(Debug)]
 pub(crate) struct DatabaseLock {
     _file: File,
 }
 
 impl DatabaseLock {
-    /// Locks the SQLite file of `location` and creates it, mode 0600, if it is missing. Returns
-    /// `None` for PostgreSQL.
-    ///
-    /// # Errors
-    /// If another process holds the lock, a restore was interrupted, or the file cannot be opened.
+    /// Creates a missing file with mode 0600. Returns `None` for PostgreSQL. Fails if another
+    /// process holds the lock or a restore was interrupted.
     pub(crate) fn take(location: &Location, mode: LockMode) -> Result<Option<Self>, StartError> {
         match location.sqlite_file()? {
             None => Ok(None),
@@ -46,7 +43,6 @@ impl DatabaseLock {
         }
     }
 
-    /// Locks the SQLite file `path`.
     pub(crate) fn take_file(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         loop {
             let lock = Self::lock(path, mode)?;
@@ -62,9 +58,6 @@ impl DatabaseLock {
     }
 
     /// As [`DatabaseLock::take_file`], but also where a restore was interrupted.
-    ///
-    /// # Errors
-    /// If another process holds the lock, or the file cannot be opened.
     pub(crate) fn lock(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         let unusable = |error: io::Error| {
             StartError::new(format!(
@@ -102,8 +95,7 @@ impl DatabaseLock {
         }
     }
 
-    /// Refuses a file with several hard links that another process uses: SQLite keeps the newest
-    /// commits beside the name that the process opened.
+    /// SQLite keeps the newest commits beside the name that the process opened.
     pub(crate) fn check_links(path: &Path) -> Result<(), StartError> {
         if hard_links(path) > 1
             && let Err(error) = Self::lock(path, LockMode::Shared)
@@ -140,7 +132,7 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
     Ok(database)
 }
 
-/// Opens the lock file. The path is canonical, so that every name of the database leads to it.
+/// The path is canonical, so that every name of the database leads to it.
 #[cfg(not(target_os = "linux"))]
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
     let mut beside = path.canonicalize()?.into_os_string();
@@ -148,8 +140,7 @@ fn lock_file(path: &Path, _: File) -> io::Result<File> {
     merch_chassis::file_permissions::open_lock(Path::new(&beside))
 }
 
-/// The number of hard links. After a crash, SQLite finds the write-ahead log only under the name
-/// that was in use.
+/// After a crash, SQLite finds the write-ahead log only under the name that was in use.
 fn hard_links(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
 }

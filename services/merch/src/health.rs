@@ -1,5 +1,3 @@
-//! `merch health`: the readiness of a running store, for scripts and container health checks.
-
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -18,7 +16,6 @@ use crate::{
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Queries the configured admin address, or that of the store in the data folder.
 pub(crate) fn run(settings: &Health) -> Result<(), CommandError> {
     let admin = match settings.admin_listen {
         Some(address) => reachable(address),
@@ -34,10 +31,6 @@ pub(crate) fn run(settings: &Health) -> Result<(), CommandError> {
     Ok(print(check(admin)?)?)
 }
 
-/// Queries `/readyz` at `admin`. Returns the message to print.
-///
-/// # Errors
-/// When there is no response, or the store is not ready; the error has the reasons.
 fn check(admin: SocketAddr) -> Result<String, StartError> {
     let answer = get(admin, "/readyz").map_err(|error| {
         StartError::new(format!(
@@ -47,7 +40,7 @@ fn check(admin: SocketAddr) -> Result<String, StartError> {
     parse_readiness(admin, &answer)
 }
 
-/// Sends an HTTP/1.0 request: the response is not chunked and ends with the connection.
+/// HTTP/1.0: the response is not chunked and ends with the connection.
 fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
     connection.set_read_timeout(Some(TIMEOUT))?;

@@ -1,5 +1,3 @@
-//! Ends long-running commands on a signal or when their reader is gone.
-
 use std::time::Duration;
 
 use command_output::Stdout;
@@ -7,7 +5,6 @@ use merch_chassis::shutdown::on_first_signal;
 
 use crate::command_error::CommandError;
 
-/// The interval at which standard output is checked for a reader.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `work` until it ends, a signal arrives, or standard output loses its reader; the last two
@@ -25,8 +22,7 @@ pub(crate) async fn until_interrupted(
     }
 }
 
-/// Returns once standard output has no reader. A write would show it too, but there may be nothing
-/// to write for hours.
+/// A write would show it too, but there may be nothing to write for hours.
 async fn reader_closed() {
     while !Stdout::has_lost_reader() {
         tokio::time::sleep(POLL_INTERVAL).await;

@@ -52,10 +52,10 @@ use crate::{
     },
 };
 
-/// How long to wait for blocked threads at exit.
+/// For blocked threads at exit.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the program with this process's arguments and environment. Returns the exit code.
+/// Runs the program and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match parsed(Arguments::try_parse().map_err(variables::with_variable_names)) {
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
-    // Declared first, dropped last: the log is flushed after everything else has ended.
+    // Dropped last: flushes the log after everything else has ended.
     let mut _flush = None;
     if let Some(log) = log_of(&arguments) {
         _flush = telemetry::init(log.log_format, &log.log_filter).map(Some).map_err(|error| {
@@ -109,8 +109,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     })
 }
 
-/// Runs `work`, then waits at most `timeout` for blocked threads: a librdkafka call that never
-/// returns must not block the exit.
+/// Waits at most `timeout` for blocked threads: a librdkafka call that never returns must not block
+/// the exit.
 fn block_on<T>(runtime: Runtime, timeout: Duration, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(work);
     let started = Instant::now();
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn blocked_thread_does_not_prevent_exit() {
         let (ended, end) = mpsc::channel();
-        // Lives until the end of the test, so that the blocked call does not return.
+        // Keeps the call blocked until the end of the test.
         let (_release, blocked) = mpsc::channel::<()>();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();

@@ -1,5 +1,3 @@
-//! The lifecycle of a process of long-running roles: start, ready, shutdown delay, drain.
-
 use std::{thread, time::Duration};
 
 use command_output::print;
@@ -8,14 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{run_file::RunFile, settings::common::ProcessSettings, supervisor::Supervisor};
 
-/// The time limit for draining a role: `drain` for its requests, and the same again for its events.
+/// `drain` for a role's requests, and the same again for its events.
 fn drain_limit(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
 }
 
-/// Prints the addresses of a ready process. The process keeps serving if that fails.
-///
-/// Runs on its own thread: a full pipe must not delay signal handling.
+/// The process keeps serving if that fails. On its own thread: a full pipe must not delay signal
+/// handling.
 pub(crate) fn announce(text: String) {
     let printing = thread::Builder::new().name("announce".to_owned()).spawn(|| {
         if let Err(error) = print(text) {
@@ -29,10 +26,10 @@ pub(crate) fn announce(text: String) {
 
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// What `/readyz` reports: ready when every role is, until shutdown.
+    /// Ready when every role is, until shutdown.
     pub(crate) readiness: Readiness,
     pub(crate) roles: Supervisor,
-    /// The readiness of the role that receives external requests: the one started last.
+    /// The role that receives external requests: the one started last.
     entry_role: Option<Readiness>,
     shutdown: CancellationToken,
 }
@@ -48,12 +45,12 @@ impl Process {
         })
     }
 
-    /// Runs `work` before any role is started. Returns `None` if a signal arrives first.
+    /// Returns `None` if a signal arrives first.
     pub(crate) async fn unless_shut_down<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.shutdown.run_until_cancelled(work).await
     }
 
-    /// Starts a role with its own readiness. The last one receives external requests.
+    /// The last one receives external requests.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
@@ -66,7 +63,7 @@ impl Process {
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Starts a role that the others can do without: the process is degraded while it is not ready.
+    /// Starts a role without which the process is only degraded.
     pub(crate) fn start_in_background<F>(
         &mut self,
         name: &'static str,
@@ -78,12 +75,8 @@ impl Process {
         self.roles.start(name, |shutdown| serve(readiness, shutdown));
     }
 
-    /// Waits until every role is ready, calls `announce`, and waits for a signal or the end of a
-    /// role. Then it drains the roles. After a signal it first reports "not ready" and keeps
-    /// serving for the shutdown delay.
-    ///
-    /// # Errors
-    /// Why a role ended unexpectedly, or what failed while draining.
+    /// Waits until every role is ready, calls `announce`, and drains the roles after a signal or
+    /// the end of one. A signal first makes the process "not ready" for the shutdown delay.
     pub(crate) async fn run_until_shutdown(
         mut self,
         role: &ProcessSettings,

@@ -1,5 +1,3 @@
-//! `merch logs`: reads the store's log events from Kafka.
-
 use std::{ops::ControlFlow, time::Duration};
 
 use command_output::{OutputError, Stdout};
@@ -15,14 +13,9 @@ use crate::{
     settings::{Filter, Logs},
 };
 
-/// The limit for Kafka's first response.
+/// For Kafka's first response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Prints the events on the topic; with `--follow`, also new ones, until a signal or until standard
-/// output is closed.
-///
-/// # Errors
-/// When no broker is configured and no store runs, or Kafka cannot be read.
 pub(crate) async fn run(settings: &Logs) -> Result<(), CommandError> {
     until_interrupted(show(settings)).await
 }
@@ -51,8 +44,7 @@ async fn show(settings: &Logs) -> Result<(), CommandError> {
     }
 }
 
-/// Passes the records that match `filter` to `sink`. A record that is not an event passes only an
-/// empty filter.
+/// A record that is not an event passes only an empty filter.
 fn filtered(
     filter: &Filter,
     mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,

@@ -1,5 +1,3 @@
-//! `merch migrate`: migrates the schema or prints its status.
-
 use std::process::ExitCode;
 
 use command_output::{OutputError, print, print_done};
@@ -14,8 +12,7 @@ use crate::{
     settings::Migrate,
 };
 
-/// Migrates, or prints the status with `--status`. The exit code is 1 if migrations are pending or
-/// the schema is incompatible.
+/// The exit code is 1 if migrations are pending or the schema is incompatible.
 pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, CommandError> {
     let path = &settings.data.data_dir;
     settings.database.check_in(path)?;
@@ -49,7 +46,7 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Returns true for an existing SQLite file that needs no migration.
+/// Whether it is an existing SQLite file that needs no migration.
 async fn is_current(location: &Location) -> bool {
     match location.sqlite_file() {
         Ok(Some(file)) if file.exists() => {

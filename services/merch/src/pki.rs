@@ -1,5 +1,3 @@
-//! `merch pki`: the certificate authority of the internal network and the roles' certificates.
-
 use command_output::print_done;
 use merch_chassis::pki::{Outcome, Renew, make};
 
@@ -9,10 +7,6 @@ use crate::{
     table::{Cell, table},
 };
 
-/// Creates or renews certificates and prints the result.
-///
-/// # Errors
-/// When the folder cannot be written or contains an incomplete authority.
 pub(crate) fn run(command: &Pki) -> Result<(), CommandError> {
     let (folder, renew) = match command {
         Pki::Init(folder) => (folder, Renew::Due),

@@ -23,17 +23,13 @@ use crate::{
     sqlite::{self, Access, check_integrity, count},
 };
 
-/// The files that a restore replaces: all of a store but its keys.
+/// All of a store but its keys.
 const STORE_FILES: [&str; 4] = {
     let [database, wal, shm] = DATABASE_FILES;
     [database, wal, shm, JOURNAL]
 };
 
-/// Verifies and prepares the backup, then moves it into place.
-///
-/// # Errors
-/// When a store runs on the folder, one exists and `--replace` is not set, or the backup is
-/// damaged. Then nothing is changed.
+/// Verifies and prepares the backup, then moves it into place. After an error nothing is changed.
 pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     let instead = "use pg_restore (`make restore` runs it)";
     sqlite::file(&settings.database, &settings.data, instead)?;
@@ -109,8 +105,7 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     Ok(print_done(text.replace('\n', " "), text)?)
 }
 
-/// Refuses symbolic links among the store's files. A restore renames files; of a link it would move
-/// only the link, and a relative one would then lead nowhere.
+/// A restore would move only the link, and a relative one would then lead nowhere.
 fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
     for name in STORE_FILES {
         let link = folder.join(name);
@@ -128,14 +123,13 @@ fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Counts the events that the replaced database did not ship; `None` if it cannot be read.
+/// `None` if the database cannot be read.
 async fn unshipped(database: &Path) -> Option<i64> {
     let mut connection = sqlite::open(database, Access::Read).await.ok()?;
     sqlite::count_unshipped(&mut connection).await.ok()
 }
 
-/// Moves the old files into a `replaced-…` folder and the staged ones into place. A marker file
-/// prevents a start meanwhile.
+/// Moves the old files into a `replaced-…` folder. A marker file prevents a start meanwhile.
 fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
     write_atomically(&data.restore_marker(), b"", 0o600)?;

@@ -1,4 +1,4 @@
-//! `merch api`, `merch db`, `merch logging`: one role in its own process.
+//! `merch api`, `merch db`, `merch logging`: one role per process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -57,7 +57,7 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     .await
 }
 
-/// Runs the db service. It does not migrate: with several replicas, the operator decides when to.
+/// Does not migrate: with several replicas, the operator decides when to.
 pub(crate) async fn db(settings: DbRole) -> Result<(), StartError> {
     settings.database.check_in(&settings.data.data_dir)?;
     let transport = transport(&settings.role, Role::Db)?;
@@ -120,19 +120,17 @@ pub(crate) async fn logging(settings: LoggingRole) -> Result<(), StartError> {
     .await
 }
 
-/// Loads the TLS settings and checks that the certificate is for `role`.
 fn transport(settings: &common::ProcessSettings, role: Role) -> Result<Transport, StartError> {
     let transport = settings.internal.transport()?;
     transport.check_role(role)?;
     Ok(transport)
 }
 
-/// The URL of a gRPC server for clients on this machine.
+/// For clients on this machine.
 pub(crate) fn grpc_url(listener: &Listener) -> String {
     listener.url(|address| reachable(address).to_string())
 }
 
-/// The URL with a warning if callers are not authenticated.
 pub(crate) fn url_with_warning(listener: &Listener) -> String {
     let url = grpc_url(listener);
     listener.security_warning().map_or_else(|| url.clone(), |caution| format!("{url} ({caution})"))

@@ -1,4 +1,4 @@
-//! `run.json` in the data folder: the addresses of a running store, for local clients.
+//! `run.json` in the data folder: the addresses of a running store.
 
 use std::{
     fs,
@@ -15,20 +15,20 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    /// The REST API: `http://127.0.0.1:8080`
+    /// `http://127.0.0.1:8080`
     pub(crate) api: String,
     /// `/livez`, `/readyz`, `/metrics`: `http://127.0.0.1:40001`
     pub(crate) admin: String,
-    /// gRPC `AssistantService`, valid as `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
+    /// As `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
     pub(crate) db: String,
-    /// gRPC `LoggingService`, valid as `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
+    /// As `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
     pub(crate) logging: String,
-    /// Kafka's bootstrap servers, valid as `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
+    /// As `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
     pub(crate) kafka: String,
-    /// The additional listener of `--db-listen`: `http://127.0.0.1:50051`
+    /// `http://127.0.0.1:50051`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) db_listen: Option<String>,
-    /// The additional listener of `--logging-listen`: `http://127.0.0.1:50052`
+    /// `http://127.0.0.1:50052`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logging_listen: Option<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{}", reachable(address))
 }
 
-/// Replaces `0.0.0.0` and `[::]`, which are no addresses to connect to, by loopback.
+/// `0.0.0.0` and `[::]` are no addresses to connect to.
 pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -72,10 +72,7 @@ impl RunFile {
     }
 }
 
-/// Reads the addresses of the store that uses `data_dir`.
-///
-/// # Errors
-/// When no store runs there, or the file cannot be read or may be another user's.
+/// Fails if no store runs there, or the file may be another user's.
 pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
     let path = path(data_dir);
     let read = || {
@@ -141,7 +138,6 @@ mod tests {
         refused("it is a symbolic link");
         fs::remove_file(&file).unwrap();
         fs::write(&file, "{}").unwrap();
-        // Only root can change a file's owner.
         if std::os::unix::fs::chown(&file, Some(65_534), None).is_ok() {
             refused("it belongs to the user 65534");
         }
@@ -152,7 +148,6 @@ mod tests {
         use std::os::unix::fs::{PermissionsExt as _, chown};
         let folder = tempfile::tempdir().unwrap();
         fs::write(path(folder.path()), "{}").unwrap();
-        // Only root can change a folder's owner.
         if chown(folder.path(), Some(65_534), None).is_err() {
             return;
         }

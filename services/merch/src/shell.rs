@@ -1,8 +1,5 @@
-//! Shell quoting of printed commands.
-
 use std::path::Path;
 
-/// Quotes `path` for a POSIX shell if necessary.
 pub(crate) fn shell_quote(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |character: char| character.is_alphanumeric() || "/._-+,:@%".contains(character);

@@ -1,6 +1,3 @@
-//! The keys of tokens: the signing key, from a setting, a file or the data folder; and keys that
-//! only verify.
-
 use std::{
     fs,
     io::{self, Write as _},
@@ -17,8 +14,7 @@ use crate::{
     settings::{api::TokenKeys, secret},
 };
 
-/// The size of a generated key: that of HS256's output (RFC 7518 §3.2). The file contains it in
-/// hexadecimal.
+/// The size of HS256's output (RFC 7518 §3.2); in hexadecimal in the file.
 const KEY_BYTES: usize = 32;
 
 const SIGNING_KEY: &str = "MERCH_JWT_KEY";
@@ -30,10 +26,6 @@ pub(crate) struct ConfiguredKeys {
     pub(crate) verifying: Vec<SigningKey>,
 }
 
-/// Reads the keys from the settings.
-///
-/// # Errors
-/// When a key is set twice, a file cannot be read, or a key is too short.
 pub(crate) fn from_settings(settings: &TokenKeys) -> Result<ConfiguredKeys, StartError> {
     let signing = secret::read_bytes(
         SIGNING_KEY,
@@ -56,7 +48,7 @@ pub(crate) fn from_settings(settings: &TokenKeys) -> Result<ConfiguredKeys, Star
     })
 }
 
-/// Splits at commas and line breaks; ignores surrounding white space and empty entries.
+/// Splits at commas and line breaks; ignores white space and empty entries.
 fn parse_list(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
     let keys = text
         .split(|byte| matches!(byte, b',' | b'\n'))
@@ -68,10 +60,7 @@ fn parse_list(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
     Ok(keys)
 }
 
-/// Reads the key in `file`; creates it with mode 0600 if it is missing.
-///
-/// # Errors
-/// When the file can be neither read nor created, has another owner, or its key is too short.
+/// Created with mode 0600. Fails if the file has another owner or the key is too short.
 pub(crate) fn load_or_create(file: &Path) -> Result<SigningKey, StartError> {
     if create_if_missing(file)? {
         tracing::info!(file = %file.display(), "created a new signing key for tokens");
@@ -80,7 +69,7 @@ pub(crate) fn load_or_create(file: &Path) -> Result<SigningKey, StartError> {
     parse_key(key.trim_ascii(), &format!("the key in {}", file.display()))
 }
 
-/// Creates `file` with random bytes, mode 0600, if it is missing. Returns whether it did.
+/// Random bytes, mode 0600. Returns whether it was created.
 pub(crate) fn create_if_missing(file: &Path) -> Result<bool, StartError> {
     match create(file) {
         Ok(()) => Ok(true),
@@ -92,8 +81,7 @@ pub(crate) fn create_if_missing(file: &Path) -> Result<bool, StartError> {
     }
 }
 
-/// Writes a temporary file and links it to `file`: a crash leaves no partial key, and a key is
-/// never replaced.
+/// Links a temporary file to `file`: a crash leaves no partial key, and a key is never replaced.
 fn create(file: &Path) -> io::Result<()> {
     if file.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -160,14 +148,13 @@ mod tests {
             let error = load_or_create(&file).unwrap_err().to_string();
             assert!(error.starts_with("the key file ") && error.contains(reason), "{error}");
         };
-        // A file that every user can read, behind a link.
+        // Every user can read it.
         fs::write(&elsewhere, KEYS[0]).unwrap();
         symlink(&elsewhere, &file).unwrap();
         refused("it is a symbolic link");
         fs::remove_file(&file).unwrap();
         fs::write(&file, KEYS[0]).unwrap();
         load_or_create(&file).unwrap();
-        // Only root can change a file's owner.
         if chown(&file, Some(65_534), None).is_ok() {
             refused("it belongs to the user 65534");
         }

@@ -1,4 +1,4 @@
-//! `merch sql`: SQL statements on the SQLite file of a store, also while it runs.
+//! `merch sql`: SQL on the SQLite file of a store, also while it runs.
 
 mod format;
 mod outcomes;
@@ -33,14 +33,9 @@ const TABLES: &str =
 const SCHEMA: &str =
     "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
 
-/// Runs the statements of the command line or of standard input. A terminal gets a prompt.
-///
-/// With `--write` every statement is run even if its rows cannot be printed: a full disk at
-/// standard output must not leave a change half made.
-///
-/// # Errors
-/// When the database is not SQLite or cannot be opened, or a statement fails. With `--write` the
-/// error counts the statements before it that were committed and rolled back.
+/// With `--write` every statement is run even if its rows cannot be printed, so that a full disk
+/// leaves no change half made. An error then counts the earlier statements that were committed and
+/// rolled back.
 pub(crate) async fn run(settings: &Sql) -> Result<ExitCode, CommandError> {
     let file =
         sqlite::file(&settings.database, &settings.data, "use psql (`make psql` starts it)")?;
@@ -76,13 +71,12 @@ struct SqlShell {
     json: bool,
     write: bool,
     in_transaction: bool,
-    /// The first output error; nothing is printed after it.
+    /// Nothing is printed after the first error.
     output: Result<(), OutputError>,
 }
 
 impl SqlShell {
-    /// Reads statements until the end of the input or `.quit`. Blocks this thread, which has no
-    /// other work.
+    /// Ends with the input or `.quit`. Blocks this thread, which has no other work.
     async fn repl(&mut self) -> Result<(), StartError> {
         let mode =
             if self.write { "Writes are allowed" } else { "Read-only; --write allows writes" };
@@ -117,8 +111,7 @@ impl SqlShell {
         }
     }
 
-    /// Runs the statements of `text`. The caller closes the connection, which rolls back an open
-    /// transaction.
+    /// The caller closes the connection, which rolls back an open transaction.
     async fn run_all(&mut self, text: &str) -> Result<(), StartError> {
         self.run(text).await.map_err(|(error, mut outcomes)| {
             outcomes.roll_back();
@@ -126,7 +119,7 @@ impl SqlShell {
         })
     }
 
-    /// Runs the statements of `text`. An error comes with the outcomes of those before it.
+    /// An error comes with the outcomes of the earlier statements.
     async fn run(&mut self, text: &str) -> Result<(), (String, StatementOutcomes)> {
         let mut outcomes = StatementOutcomes::default();
         for statement in statements(text) {
@@ -134,7 +127,6 @@ impl SqlShell {
                 break;
             }
             let outcome = self.execute(statement).await;
-            // Read-only statements have no outcomes.
             if self.write {
                 self.count(statement, outcome.is_ok(), &mut outcomes).await;
             }
@@ -165,7 +157,7 @@ impl SqlShell {
         }
     }
 
-    /// Tries to begin a transaction, which SQLite refuses within another one.
+    /// SQLite refuses to begin a transaction within another one.
     async fn is_in_transaction(&mut self) -> bool {
         match sqlx::raw_sql("BEGIN").execute(&mut self.connection).await {
             Ok(_) => sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.is_err(),

@@ -1,5 +1,3 @@
-//! The SQLite file of a store, opened beside a store that may be running.
-
 use std::{path::PathBuf, time::Duration};
 
 use merch_chassis::StartError;
@@ -13,12 +11,11 @@ use crate::{
     settings::{common::Data, db::DatabaseUrl},
 };
 
-/// How long to wait for a store that is writing.
+/// For a store that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Opened read-only by SQLite.
     Read,
     Write,
 }
@@ -34,10 +31,7 @@ pub(crate) fn file(
     })
 }
 
-/// Opens the existing file `file`.
-///
-/// # Errors
-/// When it is missing, is not a database, or cannot be read.
+/// Fails if the file is missing.
 pub(crate) async fn open(
     file: &std::path::Path,
     access: Access,
@@ -70,7 +64,7 @@ pub(crate) async fn open(
         })
 }
 
-/// Checks the file's integrity and its foreign keys.
+/// Also checks the foreign keys.
 pub(crate) async fn check_integrity(connection: &mut SqliteConnection) -> Result<(), String> {
     let to_text = |error: sqlx::Error| error.to_string();
     let found: String = sqlx::raw_sql("PRAGMA integrity_check(1)")
@@ -94,7 +88,7 @@ pub(crate) async fn check_integrity(connection: &mut SqliteConnection) -> Result
     }
 }
 
-/// Counts the rows of `from`: a table, optionally with a `WHERE` clause.
+/// `from`: a table, optionally with a `WHERE` clause.
 pub(crate) async fn count(
     connection: &mut SqliteConnection,
     from: &'static str,
@@ -105,7 +99,6 @@ pub(crate) async fn count(
         .try_get(0)
 }
 
-/// Counts the events in the outbox that are still to be shipped.
 pub(crate) async fn count_unshipped(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     count(connection, "outbox WHERE shipped_at IS NULL AND set_aside IS NULL").await
 }

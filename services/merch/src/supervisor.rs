@@ -1,5 +1,3 @@
-//! Starts, watches and drains the roles of a process.
-
 use std::time::Duration;
 
 use merch_chassis::StartError;
@@ -9,7 +7,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long an aborted role may take to reach its next `await`.
+/// For an aborted role to reach its next `await`.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -27,7 +25,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a role. `serve` gets the token whose cancellation asks it to drain.
+    /// `serve` gets the token whose cancellation asks it to drain.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
@@ -51,7 +49,7 @@ impl Supervisor {
         });
     }
 
-    /// Waits for a role that ends unexpectedly and returns the reason.
+    /// Waits for a role that ends unexpectedly.
     pub(crate) async fn failure(&mut self) -> StartError {
         loop {
             match self.tasks.join_next().await {
@@ -68,8 +66,8 @@ impl Supervisor {
         }
     }
 
-    /// Drains the roles one after the other, the last started first, each within `limit`. A role
-    /// that takes longer is aborted; its own tasks run until the process ends.
+    /// Drains the roles one after the other, the last started first, each within `limit`; then
+    /// aborts it. Its own tasks run until the process ends.
     pub(crate) async fn drain(mut self, limit: Duration) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(Running { name, token, task }) = self.running.last().cloned() {
@@ -94,7 +92,7 @@ impl Supervisor {
         result
     }
 
-    /// Waits for the end of `name`; others may end meanwhile.
+    /// Others may end meanwhile.
     async fn ended(&mut self, name: &'static str) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(joined) = self.tasks.join_next().await {
@@ -118,7 +116,6 @@ mod tests {
 
     const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-    /// Starts a role that records its name when it ends.
     fn start_recorded(
         supervisor: &mut Supervisor,
         name: &'static str,

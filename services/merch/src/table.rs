@@ -1,5 +1,3 @@
-//! Text tables with aligned columns and escaped control characters.
-
 use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
@@ -22,7 +20,7 @@ impl Cell {
     }
 }
 
-/// Renders headers, a rule and rows, without a line break at the end.
+/// Without a line break at the end.
 pub(crate) fn table(headers: &[impl AsRef<str>], rows: &[Vec<Cell>]) -> String {
     let headers: Vec<Cell> = headers.iter().map(Cell::text).collect();
     let mut widths: Vec<usize> = headers.iter().map(|header| header.text.width()).collect();
@@ -51,7 +49,7 @@ fn render_row(cells: &[Cell], widths: &[usize]) -> String {
     line
 }
 
-/// Escapes control characters, so that stored text cannot move the cursor.
+/// Stored text must not move the cursor.
 pub(crate) fn escape_control(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, character| {
         if character.is_control() {

@@ -1,5 +1,3 @@
-//! `merch top`: a live view of the store, refreshed every second.
-
 mod collector;
 mod metrics;
 mod screen;
@@ -20,10 +18,6 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Refreshes the view until a signal or until standard output is closed; `--once` prints one frame.
-///
-/// # Errors
-/// When no address is known, or the terminal fails. A role that does not respond is shown as such.
 pub(crate) async fn run(settings: &Top) -> Result<(), CommandError> {
     let (admin, db) = match (settings.admin.as_slice(), &settings.db_endpoint) {
         ([], None) => {
@@ -47,7 +41,7 @@ pub(crate) async fn run(settings: &Top) -> Result<(), CommandError> {
     until_interrupted(watch(&collector)).await
 }
 
-/// Refreshes the view every second. Dropping it restores the terminal.
+/// Drop restores the terminal.
 async fn watch(collector: &Collector) -> Result<(), CommandError> {
     let mut before = collector.collect().await;
     let gone = |error: io::Error| StartError::new(format!("cannot write to the terminal: {error}"));
@@ -60,7 +54,7 @@ async fn watch(collector: &Collector) -> Result<(), CommandError> {
         let frame = view::frame(&before, &now, &timestamp());
         match &mut screen {
             Some(screen) => screen.draw(&frame).map_err(gone)?,
-            // To a file or a pipe: one frame after the other.
+            // A file or a pipe.
             None => print(format_args!("{}\n", frame.join("\n")))?,
         }
         tokio::select! {

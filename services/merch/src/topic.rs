@@ -1,15 +1,10 @@
-//! `merch topic`: creates the Kafka topic of the log events.
-
 use command_output::print_done;
 use merch_chassis::{StartError, shutdown::on_first_signal};
 use merch_logging::topic_admin;
 
 use crate::{command_error::CommandError, settings::Topic};
 
-/// Creates the topic, or prints how the existing one differs. Waits for a Kafka that is not up yet.
-///
-/// # Errors
-/// When Kafka does not respond in time or refuses, or a signal ends the wait.
+/// Creates the topic, or prints differences. Waits for a Kafka that is not up yet.
 pub(crate) async fn run(settings: &Topic) -> Result<(), CommandError> {
     let stopped = || CommandError::from(StartError::new("stopped before Kafka had the topic"));
     let signal = on_first_signal(move || {

@@ -1,5 +1,4 @@
-//! `merch` without a subcommand: every role in one process. The roles call each other over gRPC, on
-//! Unix sockets in the data folder.
+//! `merch` without a subcommand: every role in one process, connected by gRPC over Unix sockets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -25,13 +24,9 @@ use crate::{
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Partitions of the embedded broker's topic. Each keeps its newest 5 MiB in memory.
+/// Each keeps its newest 5 MiB in memory.
 const EMBEDDED_PARTITIONS: i32 = 8;
 
-/// Starts the store and runs it until a signal.
-///
-/// # Errors
-/// Why it did not start, or which role ended and why.
 pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
     // Check all settings before creating anything.
     settings.api.check(&settings.role)?;
@@ -89,7 +84,7 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
     let addresses = listeners.addresses(&data, kafka.brokers.clone())?;
     let (extra_db, extra_logging) = (listeners.extra_db, listeners.extra_logging);
     let role = &settings.role;
-    // Calls over the process's own sockets need no TLS.
+    // The process's own sockets need no TLS.
     let endpoints = ServiceEndpoints {
         db: &addresses.db,
         logging: &addresses.logging,
@@ -132,12 +127,12 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
             Ok(Some(file))
         })
         .await;
-    // Stopped last: the roles ship events while they drain.
+    // Last: the roles ship events while they drain.
     drop(embedded);
     result
 }
 
-/// All listeners, bound before anything else starts, so that a port in use fails the start at once.
+/// Bound before anything else starts, so that a port in use fails the start at once.
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,
@@ -149,7 +144,7 @@ struct Listeners {
 
 struct ExtraListener {
     url: String,
-    /// The URL with a warning if the listener is not authenticated.
+    /// With a warning if the listener is not authenticated.
     announced: String,
 }
 
@@ -202,7 +197,6 @@ impl Listeners {
     }
 }
 
-/// Binds a gRPC service's socket and, if configured, an additional listener.
 async fn bind_grpc(
     what: &str,
     role: Role,

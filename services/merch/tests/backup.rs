@@ -52,7 +52,7 @@ fn register(api: &str, name: &str) -> String {
     token(api, name)
 }
 
-/// Places an order with an idempotency key; `None` if the store is gone.
+/// `None` if the store is gone.
 fn order(api: &str, token: &str, key: &str, product: i64, quantity: i64) -> Option<Value> {
     use std::io::{Read as _, Write as _};
     let body = json!({ "product_id": product, "quantity": quantity }).to_string();
@@ -83,7 +83,6 @@ fn sql(data_dir: &str, statement: &str) -> Vec<Value> {
     objects(&run(&["sql", "--json", "--data-dir", data_dir, statement]))
 }
 
-/// The events on the topic, by id.
 fn events(data_dir: &str) -> BTreeMap<String, Value> {
     let events = objects(&run(&["logs", "--json", "--data-dir", data_dir]));
     events.into_iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event)).collect()
@@ -97,7 +96,7 @@ fn backup_under_load_restores_consistently() {
     let running = store(&data_dir);
     let api = running.address("api").to_owned();
     let tokens: Vec<String> = (0..4).map(|n| register(&api, &format!("buyer{n}"))).collect();
-    // Three failed log-ins, whose events are only in the api's journal.
+    // Their events are only in the api's journal.
     for _ in 0..3 {
         assert_eq!(log_in(&api, "buyer0", "wrong horse").0, 401);
     }
@@ -116,7 +115,7 @@ fn backup_under_load_restores_consistently() {
         assert!(restocked.status.success(), "{restocked:?}");
     }
 
-    // Concurrent orders; those confirmed before the backup are marked.
+    // Those confirmed before the backup are marked.
     let (begun, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let confirmed: Mutex<BTreeMap<String, (Value, bool)>> = Mutex::default();
     thread::scope(|scope| {
@@ -160,7 +159,7 @@ fn backup_under_load_restores_consistently() {
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
 
-    // Check the tables before a store changes them.
+    // Before a store changes the tables.
     let restoring = run(&["restore", file.to_str().unwrap(), "--data-dir", restored]);
     assert!(restoring.status.success(), "{restoring:?}");
     assert_eq!(
@@ -191,7 +190,7 @@ fn backup_under_load_restores_consistently() {
         assert_eq!(stock[0]["stock"], 1_000_000 - sold, "product {product}");
     }
 
-    // A restored store ships every event of the outbox and the journal, and no others.
+    // Every event of the outbox and the journal, and no others.
     let running = store(second.path());
     let api = running.address("api").to_owned();
     let deadline = Instant::now() + TIMEOUT;
@@ -213,7 +212,7 @@ fn backup_under_load_restores_consistently() {
         thread::sleep(Duration::from_millis(100));
     }
 
-    // Old tokens are revoked; repeated keys return the first orders and sell nothing.
+    // Repeated keys return the first orders and sell nothing.
     assert_eq!(http(&api, "GET", "/orders", Some(&tokens[0]), None).0, 401);
     let tokens: Vec<String> = (0..4).map(|n| token(&api, &format!("buyer{n}"))).collect();
     let before = http(&api, "GET", "/products/1", None, None).1["stock"].clone();
@@ -252,7 +251,6 @@ fn restore_needs_replace_and_keeps_old_files() {
     assert_eq!(running.stop().code(), Some(0));
     assert!(startup_error(&restore(&[file])).contains("already contains a store"));
 
-    // A damaged backup changes nothing.
     let whole = fs::read(file).unwrap();
     let damaged = second.path().join("damaged.tar");
     let mut bytes = whole.clone();
@@ -268,7 +266,6 @@ fn restore_needs_replace_and_keeps_old_files() {
     assert_eq!(sql(data_dir, "SELECT count(*) AS n FROM users"), [json!({ "n": 2 })]);
     assert!(!folder.path().join("restore-unfinished").exists());
 
-    // A replaced store is kept, and the key stays.
     let output = restore(&[file, "--replace"]);
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("The previous files are in"));
@@ -288,7 +285,6 @@ fn restore_needs_replace_and_keeps_old_files() {
     assert_eq!(fs::read(folder.path().join("jwt.key")).unwrap(), key);
     assert_eq!(sql(data_dir, "SELECT username FROM users"), [json!({ "username": "ada" })]);
 
-    // An interrupted restore prevents a start and can be repeated.
     fs::write(folder.path().join("restore-unfinished"), "").unwrap();
     let started = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     assert!(

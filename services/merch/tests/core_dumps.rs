@@ -1,4 +1,4 @@
-//! Core dumps, which would contain secrets, are disabled by default.
+//! Core dumps are disabled by default.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(target_os = "linux")]
 
@@ -10,14 +10,14 @@ use tempfile::tempdir;
 
 use support::{Running, merch, signal};
 
-/// Soft and hard limit of a process's core dumps.
+/// Soft and hard limit.
 fn limits(pid: u32) -> Vec<String> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
     line.split_whitespace().take(2).map(str::to_owned).collect()
 }
 
-/// Starts a store with the highest core dump limit that this user may set. Returns both limits.
+/// With the highest limit that this user may set. Returns both limits.
 fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
     let plain = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! The documentation leads somewhere: links, anchors, shell snippets, commands and settings.
+//! The documentation's links, anchors, shell snippets, commands and settings.
 
 #![allow(clippy::unwrap_used, reason = "a panic names the line, and that is enough in a test")]
 use std::{
@@ -13,14 +13,11 @@ use std::{
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use regex::Regex;
 
-/// A Markdown file of the repository.
 struct Page {
     path: PathBuf,
-    /// Link destinations as written.
     links: Vec<String>,
-    /// The anchors of its headings, as GitHub and mdBook derive them.
+    /// As GitHub and mdBook derive them.
     anchors: BTreeSet<String>,
-    /// The code blocks in `sh`.
     snippets: Vec<String>,
     /// Code spans, and the lines of code blocks in `sh` and in no language.
     code: Vec<String>,
@@ -38,7 +35,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("services/merch is in it")
 }
 
-/// Adds the files of `folder` that are `wanted`, without those that builds and stores make.
+/// Without those that builds and stores make.
 fn collect(folder: &Path, wanted: &mut impl FnMut(&Path) -> bool, files: &mut Vec<PathBuf>) {
     const MADE: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
     let mut entries: Vec<_> =
@@ -109,7 +106,6 @@ fn read(path: &Path) -> Page {
                 (None, Some(heading)) => heading.push_str(&text),
                 (None, None) => {}
             },
-            // `<a id="…">` in the text.
             Event::InlineHtml(html) | Event::Html(html) => {
                 page.anchors.extend(captures(r#"\bid="([^"]+)""#, &html));
                 page.links.extend(captures(r#"\b(?:src|href)="([^"]+)""#, &html));
@@ -237,7 +233,7 @@ fn make_targets_exist() {
     assert_none(&faults);
 }
 
-/// The subcommands and the long options of a command of `merch`, from its `--help`.
+/// Subcommands and long options, from `--help`.
 fn help(path: &[String]) -> (BTreeSet<String>, BTreeSet<String>) {
     let output =
         Command::new(env!("CARGO_BIN_EXE_merch")).args(path).arg("--help").output().unwrap();

@@ -21,7 +21,6 @@ fn migrate(url: &str, arguments: &[&str]) -> Output {
     )
 }
 
-/// Ten processes on an empty database.
 fn ten_at_once(url: &str) {
     let ten: Vec<_> = (0..10)
         .map(|_| merch(&["migrate"]).env("MERCH_DATABASE_URL", url).spawn().unwrap())
@@ -37,7 +36,6 @@ fn ten_at_once(url: &str) {
     assert_eq!(lines(&migrate(url, &["--status"])), ["the schema is up to date"]);
 }
 
-/// Runs SQL directly.
 fn sql(url: &str, statements: &[&str]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -27,17 +27,15 @@ use support::{
     Running, TIMEOUT, finish, http, merch, run, run_json, signal, startup_error, wait_until,
 };
 
-/// A broken standard output or standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
     /// A full disk.
     Full,
-    /// A pipe whose reader has closed it, as `| head -1` does.
+    /// Its reader has closed it, as `| head -1` does.
     Unread,
     /// `>&-`
     Closed,
-    /// A full pipe with a reader that does not read. Only commands that end on signals can handle
-    /// it.
+    /// A full pipe with a reader that does not read; for commands that end on signals.
     Stalled,
 }
 
@@ -59,14 +57,13 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Returns true if a page of the pipe is free.
 fn has_room(writer: &PipeWriter) -> bool {
     let mut fds = [PollFd::new(writer, PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec::default())).unwrap();
     fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// The streams that every command handles.
+/// Those that every command handles.
 const STREAMS: [Stream; 3] = [Stream::Full, Stream::Unread, Stream::Closed];
 
 impl Stream {
@@ -78,7 +75,7 @@ impl Stream {
             Self::Closed => Stdio::null(),
             Self::Stalled => {
                 let (reader, writer) = full_pipe();
-                // Keep it open, unread, until the test program ends.
+                // Open, unread, until the test program ends.
                 std::mem::forget(reader);
                 writer.into()
             }
@@ -86,7 +83,7 @@ impl Stream {
     }
 }
 
-/// `merch` with these streams; `None` is a pipe that is read.
+/// `None` is a pipe that is read.
 fn with_streams(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Command {
     let plain = merch(arguments);
     let redirected = match (out, err) {
@@ -114,14 +111,12 @@ fn run_with(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Out
     finish(with_streams(arguments, out, err).spawn().unwrap())
 }
 
-/// The effect of a command.
 enum Effect<'a> {
     ReadOnly,
     /// The error message contains this.
     Change(&'a str),
 }
 
-/// Runs a command with this standard output and checks exit code and error message.
 fn check(arguments: &[&str], effect: &Effect<'_>, out: Stream) {
     let output = run_with(arguments, Some(out), None);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -154,7 +149,7 @@ fn check(arguments: &[&str], effect: &Effect<'_>, out: Stream) {
     }
 }
 
-/// A store with gRPC ports for other roles.
+/// With gRPC ports for other roles.
 fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";
@@ -178,7 +173,6 @@ fn stock(api: &str) -> i64 {
     http(api, "GET", "/products/1", None, None).1["stock"].as_i64().unwrap()
 }
 
-/// The names below `Commands:` of a help text.
 fn subcommands(arguments: &[&str]) -> BTreeSet<String> {
     let help = String::from_utf8(run(&[arguments, &["--help"]].concat()).stdout).unwrap();
     let commands = help.split("Commands:\n").nth(1).unwrap();
@@ -348,7 +342,7 @@ fn lost_standard_error_does_not_change_exit_codes() {
     }
 }
 
-/// Waits until `/readyz` returns 200. Returns its body.
+/// Returns the body of `/readyz`.
 fn wait_until_ready(admin: &str) -> Value {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -437,7 +431,7 @@ fn roles_keep_serving_without_output() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
-/// Registers users until `merch logs` prints more than `bytes` bytes. Returns its output.
+/// Until `merch logs` prints more than `bytes` bytes. Returns its output.
 fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
     let users = bytes / 100 + 1;
     for number in 0..users {
@@ -466,7 +460,7 @@ fn signals_end_commands_with_stalled_output() {
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
     fill_topic(running.address("api"), data_dir, 2 * PAGE);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    // A row for each address, so that a frame exceeds a page.
+    // A frame exceeds a page.
     let many = vec![unused; 200].join(",");
     let logs = &["logs", "--follow", "--data-dir", data_dir][..];
     let (top, once) = (&["top", "--admin", &many][..], &["top", "--once", "--admin", &many][..]);
@@ -476,8 +470,8 @@ fn signals_end_commands_with_stalled_output() {
             (logs, "-INT", (Some(0), None)),
             (top, "-TERM", (Some(0), None)),
             (top, "-INT", (Some(0), None)),
-            // Not with SIGINT: background shells ignore it, and children inherit that. `--once`
-            // prints nothing before its end, so it ends by the signal.
+            // Not SIGINT: background shells ignore it, and children inherit that. `--once` prints
+            // nothing before its end, so it ends by the signal.
             (once, "-TERM", (None, Some(15))),
         ] {
             scope.spawn(move || {
@@ -595,7 +589,6 @@ fn failed_statement_reports_earlier_outcomes() {
             );
         }
     }
-    // Read-only commands do not report statements.
     let message = startup_error(&run(&["sql", "SELECT 1; bogus", "--data-dir", data_dir]));
     assert!(message.ends_with("syntax error"), "{message}");
 }

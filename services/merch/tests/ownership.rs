@@ -1,4 +1,4 @@
-//! Data folders of another user, seen by root: which commands work and which are refused.
+//! Data folders of another user, seen by root.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
@@ -25,15 +25,14 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A folder below one that every user can enter; `None` if its owner cannot be changed.
+/// Below a folder that every user can enter; `None` if its owner cannot be changed.
 fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
     let folder = tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
     chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
 }
 
-/// Starts the whole store as [`SERVICE`], from a folder that this user can enter: the build folder
-/// may be private.
+/// As [`SERVICE`], from a folder that this user can enter: the build folder may be private.
 fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
     let place = folder_of(0, 0o755).unwrap();
     let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));

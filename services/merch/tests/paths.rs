@@ -35,7 +35,6 @@ const NAMES: [&str; 13] = [
     "$(touch x)`",
 ];
 
-/// Runs `merch` in `folder`.
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     finish(merch(arguments).current_dir(folder).spawn().unwrap())
 }
@@ -58,7 +57,7 @@ fn special_folder_names_are_separate_stores() {
     let folder = parent.path().join("stores");
     fs::create_dir(&folder).unwrap();
     for (index, name) in NAMES.into_iter().enumerate() {
-        // As an option's value, so that a leading dash is part of the name.
+        // As an option's value, because the name may start with a dash.
         let data = format!("--data-dir={name}");
         done(&run_in(&folder, &["migrate", &data]));
         let number = index + 1;
@@ -150,7 +149,7 @@ fn unusable_sqlite_path_is_explained() {
     let message = startup_error(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
     assert!(message.contains("not UTF-8"), "{message}");
 
-    // An unusable path is refused before anything is created.
+    // Before anything is created.
     for command in [&["db", "--db-listen", "127.0.0.1:0"][..], &["migrate"]] {
         let message =
             startup_error(&run(&[command, &["--data-dir", long.to_str().unwrap()]].concat()));
@@ -194,7 +193,6 @@ fn unusable_backup_path_is_explained() {
         assert!(!message.contains(".merch-backup-"), "{message}");
         assert_eq!(fs::read_dir(target).unwrap().count(), 0);
     }
-    // Also with a path relative to such a folder.
     let mut command = merch(&["backup", "--data-dir", data_dir, "x.tar"]);
     let message = startup_error(&finish(command.current_dir(&odd).spawn().unwrap()));
     assert!(message.starts_with("the backup x.tar cannot be written: "), "{message}");
@@ -257,7 +255,6 @@ fn database_file_is_exclusive_under_every_name() {
             "{arguments:?}: {message}"
         );
     }
-    // Read-only commands and an up-to-date migration work beside the store.
     assert!(run(&["migrate", "--data-dir", &text("data")]).status.success());
     assert!(run(&["migrate", "--status", "--database-url", &urls[3]]).status.success());
     // SQLite would not see the newest commits, which are beside the first name.
@@ -273,7 +270,7 @@ fn database_file_is_exclusive_under_every_name() {
     assert_eq!(http(store.address("api"), "GET", "/products", None, None).0, 200);
     assert_eq!(store.stop().code(), Some(0));
 
-    // A store that opened the file by its URL blocks a restore.
+    // Opened by its URL.
     let store = Running::start(&mut merch(
         &[&whole[..], &[&text("other"), "--database-url", &urls[0]]].concat(),
     ));
@@ -284,7 +281,6 @@ fn database_file_is_exclusive_under_every_name() {
     assert_eq!(store.stop().code(), Some(0));
     assert!(run(&restore).status.success());
 
-    // A killed store holds no lock.
     let store = Running::store(&at("data"));
     support::signal(store.pid(), "-KILL");
     drop(store);

@@ -22,7 +22,7 @@ use tempfile::{TempDir, tempdir};
 
 use support::{Running, TIMEOUT, http, merch, run, run_json, signal};
 
-/// The complete response to a GET on a new connection.
+/// On a new connection.
 fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -33,7 +33,7 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Waits for a condition. Returns how long that took.
+/// Returns how long that took.
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds() {
@@ -43,7 +43,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     begun.elapsed()
 }
 
-/// The number of replicas that a process sends calls to.
+/// Replicas that a process sends calls to.
 fn serving(process: &Running, service: &str) -> usize {
     let metrics = get(process.address("admin"), "/metrics");
     let name = format!("merch_replicas_serving{{service=\"{service}\"}} ");
@@ -53,7 +53,7 @@ fn serving(process: &Running, service: &str) -> usize {
         .map_or(0, |number| number.parse().unwrap())
 }
 
-/// `merch db` with its own database.
+/// With its own database.
 struct Db {
     running: Running,
     folder: TempDir,
@@ -87,7 +87,7 @@ impl Db {
         self.running.address("db").to_owned()
     }
 
-    /// Restarts the service on the same address.
+    /// On the same address.
     fn restart(self) -> Self {
         let Self { running, folder, logging } = self;
         let address = running.address("db").to_owned();
@@ -95,7 +95,7 @@ impl Db {
         Self { running: Self::run(folder.path(), &address, &logging), folder, logging }
     }
 
-    /// Kills the service; [`Killed::start`] starts it again.
+    /// [`Killed::start`] starts it again.
     fn kill(self) -> Killed {
         let Self { running, folder, logging } = self;
         let address = running.address("db").to_owned();
@@ -120,8 +120,7 @@ impl Killed {
     }
 }
 
-/// Threads that read the catalogue. Each returns its number of responses, failed statuses and
-/// longest duration.
+/// Each thread returns its number of responses, failed statuses and longest duration.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<(usize, Vec<u16>, Duration)>>,
@@ -149,7 +148,7 @@ impl Load {
         Self { threads: threads.collect(), stop }
     }
 
-    /// Stops the load and asserts that no request failed.
+    /// Asserts that no request failed.
     fn end(self) -> (usize, Duration) {
         self.stop.store(true, Ordering::SeqCst);
         let (mut all, mut latest) = (0, Duration::ZERO);
@@ -164,7 +163,7 @@ impl Load {
 
 #[test]
 fn reads_survive_db_pause_kill_and_restart() {
-    // This store provides the logging service and the signing key.
+    // Provides the logging service and the signing key.
     let lender = tempdir().unwrap();
     let store = Running::store(lender.path());
     let logging = run_json(lender.path())["logging"].as_str().unwrap().to_owned();
@@ -254,7 +253,7 @@ fn events_bypass_a_paused_logging_service() {
         .env("MERCH_JWT_KEY_FILE", lender.path().join("jwt.key")),
     );
     wait_until("both serve", || serving(&db.running, "logging") == 2);
-    // Pause each once: either may have the stream.
+    // Either may have the stream.
     for (index, paused) in loggings.iter().enumerate() {
         signal(paused.pid(), "-STOP");
         let name = format!("user-{index}");
@@ -267,8 +266,7 @@ fn events_bypass_a_paused_logging_service() {
             assert!(logs.status.success(), "{logs:?}");
             String::from_utf8(logs.stdout).unwrap().contains(id)
         });
-        // If the paused one did not have the stream, the event arrives before the pause is
-        // detected.
+        // Without the stream, the event arrives before the pause is detected.
         wait_until("the paused one is out", || serving(&db.running, "logging") == 1);
         signal(paused.pid(), "-CONT");
         wait_until("both serve", || serving(&db.running, "logging") == 2);
@@ -300,7 +298,7 @@ fn shutdown_delay_keeps_serving_while_not_ready() {
         get(&admin, "/readyz").starts_with("HTTP/1.1 503")
     });
     assert!(get(&admin, "/readyz").contains("shutting down"));
-    // Requests still work, and each response closes its connection.
+    // Each response closes its connection.
     let (status, products) = http(&api, "GET", "/products", None, None);
     assert_eq!((status, products["items"].as_array().map(Vec::len)), (200, Some(3)), "{products}");
     let head = ask(&mut kept, "/products");
@@ -332,13 +330,13 @@ fn second_signal_ends_the_shutdown_delay() {
     assert_eq!(store.ended().code(), Some(130));
 }
 
-/// The head of the response to a GET on a persistent connection.
+/// On a persistent connection.
 fn ask(connection: &mut TcpStream, path: &str) -> String {
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: store\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let mut bytes = [0; 4096];
-    // Reads the whole body, so that the next response starts cleanly.
+    // The whole body, so that the next response starts cleanly.
     loop {
         let length = connection.read(&mut bytes).unwrap();
         assert!(length > 0, "closed without a whole answer: {}", String::from_utf8_lossy(&answer));

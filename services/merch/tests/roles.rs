@@ -12,7 +12,7 @@ use support::{Running, http, merch, run, run_json, startup_error};
 fn separate_roles_work_beside_a_store() {
     let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
     let (data_dir, second_dir) = (folder.path().to_str().unwrap(), second.path().to_str().unwrap());
-    // This store provides the logging service, the broker and the signing key.
+    // Provides the logging service, the broker and the signing key.
     let store = Running::store(folder.path());
     let addresses = run_json(folder.path());
     assert!(run(&["migrate", "--data-dir", second_dir]).status.success());

@@ -184,7 +184,6 @@ fn invalid_setting_is_named_with_expected_form() {
     ));
 }
 
-/// Sets every variable of every role to an invalid value.
 #[test]
 fn every_invalid_variable_is_named_with_its_option() {
     let folder = tempdir().unwrap();
@@ -315,7 +314,6 @@ fn contradicting_settings_are_refused_before_changes() {
 #[test]
 fn unused_variables_are_logged() {
     let folder = tempdir().unwrap();
-    // The invalid key ends the start.
     let output = merch(&["--data-dir", folder.path().join("data").to_str().unwrap()])
         .envs([
             ("MERCH_DB_ENDPOINT", "http://db:50051"),

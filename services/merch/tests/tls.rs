@@ -16,7 +16,6 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Sets the certificate of a role.
 fn certified<'a>(command: &'a mut Command, pki: &Path, role: &str) -> &'a mut Command {
     for (variable, file) in [("CERT", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")] {
         command.env(format!("MERCH_TLS_{variable}_FILE"), pki.join(role).join(file));
@@ -24,7 +23,7 @@ fn certified<'a>(command: &'a mut Command, pki: &Path, role: &str) -> &'a mut Co
     command
 }
 
-/// A db, a logging and an api process; a whole store provides the broker.
+/// A whole store provides the broker.
 struct Roles {
     folder: TempDir,
     lender: Running,
@@ -73,7 +72,6 @@ impl Roles {
         self.db.as_ref().unwrap().address("db")
     }
 
-    /// An admin command with the certificate of a role.
     fn admin(&self, role: &str) -> Command {
         let mut command = merch(&["admin", "list-users", "--db-endpoint", self.db()]);
         command.env("MERCH_ADMIN_TOKEN", TOKEN);
@@ -94,7 +92,7 @@ fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
     Running::start(certified(&mut db, &folder.join("pki"), "db"))
 }
 
-/// The remaining lifetime of a role's certificate in seconds.
+/// In seconds.
 fn left(role: &Running) -> Option<f64> {
     metric(role.address("admin"), "merch_tls_certificate_expiry_seconds")
 }
@@ -108,7 +106,7 @@ fn roles_authenticate_and_renewal_fails_no_request() {
     let seconds = left(roles.db.as_ref().unwrap()).unwrap();
     assert!((89.0 * day..=90.0 * day).contains(&seconds), "{seconds}");
 
-    // The operator's and db's certificates are accepted, together with the token.
+    // Accepted together with the token.
     for role in ["operator", "db"] {
         let listed = roles.admin(role).output().unwrap();
         assert!(listed.status.success(), "{role}: {listed:?}");
@@ -128,7 +126,7 @@ fn roles_authenticate_and_renewal_fails_no_request() {
         );
     }
 
-    // The roles reload renewed certificates and use them for new connections.
+    // New connections use renewed certificates.
     let pki = roles.pki();
     let before = fs::read(pki.join("db/tls.crt")).unwrap();
     let renewed = run(&["pki", "renew", "--pki-dir", text(&pki), "--pki-lifetime", "30d"]);
@@ -197,7 +195,6 @@ fn plaintext_on_a_network_is_refused() {
         run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--db-listen", "0.0.0.0:0"]);
     assert!(startup_error(&whole).contains("plaintext without authentication"), "{whole:?}");
 
-    // Explicitly allowed, it starts.
     let db = Running::start(&mut merch(
         &[&db[..], &["--db-listen", "0.0.0.0:0", "--insecure-internal"]].concat(),
     ));

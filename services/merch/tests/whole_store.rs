@@ -19,7 +19,7 @@ use support::{
     Running, TIMEOUT, finish, http, merch, metric, run, run_json, signal, startup_error, wait_until,
 };
 
-/// Sends `times` requests over one connection and reads every response.
+/// Over one connection.
 fn ask_again_and_again(api: &str, times: usize) {
     let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
     connection.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -78,7 +78,7 @@ fn stalled_log_reader_only_loses_log_lines() {
     let dropped =
         metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
     assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
-    // The store exits on SIGTERM and writes the rest once its reader continues.
+    // The store exits and writes the rest once its reader continues.
     signal(store.id(), "-TERM");
     wait_until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
     let status = store.wait().unwrap();
@@ -122,7 +122,6 @@ fn store_starts_takes_orders_and_stops() {
     let data_dir = folder.path().join("data");
     let store = Running::store(&data_dir);
 
-    // Printed and written addresses.
     let addresses = run_json(&data_dir);
     let names: Vec<_> = addresses.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["api", "admin", "db", "logging", "kafka"]);
@@ -150,7 +149,6 @@ fn store_starts_takes_orders_and_stops() {
         assert_eq!(mode(&data_dir.join(secret)), 0o600, "{secret}");
     }
 
-    // The API answers and the store is ready.
     let api = store.address("api").to_owned();
     let (status, greeting) = http(&api, "GET", "/", None, None);
     assert_eq!(status, 200, "{greeting}");
@@ -158,7 +156,6 @@ fn store_starts_takes_orders_and_stops() {
     assert!(health.status.success(), "{health:?}");
     assert!(String::from_utf8(health.stdout).unwrap().starts_with("ready"));
 
-    // An order and its event on the topic.
     let user = json!({ "sid": "12110304", "username": "alice", "email": "alice@example.com", "password": "correct horse" });
     assert_eq!(http(&api, "POST", "/users", None, Some(&user)).0, 201);
     let (status, token) = http(
@@ -200,19 +197,16 @@ fn store_starts_takes_orders_and_stops() {
     let human = run(&["logs", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(String::from_utf8(human.stdout).unwrap().contains(order["id"].as_str().unwrap()));
 
-    // A second store on the same folder is refused; the first keeps running.
     let second = run(&["--data-dir", data_dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     assert!(startup_error(&second).contains("is in use by another merch"));
     assert_eq!(http(&api, "GET", "/products", None, None).0, 200);
 
-    // SIGTERM: exit code 0 and no stale run.json.
     let key = fs::read(data_dir.join("jwt.key")).unwrap();
     assert_eq!(store.stop().code(), Some(0));
     assert!(!data_dir.join("run.json").exists());
     let health = run(&["health", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(startup_error(&health).starts_with("no store runs with the data folder"));
 
-    // After a restart, the same key, a valid token and the same order.
     let store = Running::store(&data_dir);
     assert_eq!(fs::read(data_dir.join("jwt.key")).unwrap(), key);
     let path = format!("/orders/{}", order["id"].as_str().unwrap());
@@ -326,7 +320,6 @@ fn internal_error_cause_is_logged_with_request_id() {
     assert_eq!(store.stop().code(), Some(0));
 }
 
-/// The TCP ports on which a process listens.
 #[cfg(target_os = "linux")]
 fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
@@ -365,7 +358,7 @@ fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
 fn roles_use_private_sockets_and_no_ports() {
     use std::os::unix::fs::FileTypeExt as _;
     let folder = tempdir().unwrap();
-    // A path that needs escapes in a URL and exceeds the limit of a socket.
+    // Needs escapes in a URL and exceeds the limit of a socket.
     let data_dir = folder.path().join("a b,c").join("x".repeat(120));
     let store = Running::store(&data_dir);
     let addresses = run_json(&data_dir);
@@ -438,7 +431,6 @@ fn additional_port_is_opened_on_request() {
 #[test]
 fn store_is_degraded_without_kafka() {
     let folder = tempdir().unwrap();
-    // Nothing listens on this port.
     let nowhere =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let data_dir = folder.path().to_str().unwrap();

@@ -1,5 +1,3 @@
-//! Authorization: which role may call which method.
-
 use std::{
     collections::HashMap,
     fmt,
@@ -72,8 +70,8 @@ pub(super) fn host(name: &str) -> String {
     format!("{name}.merch.internal")
 }
 
-/// The roles that may call each method: `("/merch.assistant.v1.AssistantService/GetProduct",
-/// &[Role::Api])`. No role may call an unlisted method. Every role may call health and reflection.
+/// Roles that may call each method: `("/merch.assistant.v1.AssistantService/GetProduct",
+/// &[Role::Api])`. Unlisted methods are denied; health and reflection are open to every role.
 pub type Access = &'static [(&'static str, &'static [Role])];
 
 fn is_common(method: &str) -> bool {

@@ -1,8 +1,5 @@
-//! Connections of a gRPC server.
-//!
-//! A connection that reaches its maximum age, or whose peer is no longer trusted, is closed with
-//! GOAWAY after its calls are answered. tonic's server has no jitter for `max_connection_age` and
-//! sends no GOAWAY with a grace period.
+//! Closes connections with GOAWAY, after their calls, at their maximum age or when the peer loses
+//! trust. tonic's `max_connection_age` has neither jitter nor a grace period.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,6 @@
 //! Deadlines (`DEADLINE_EXCEEDED`) and the end of a drain (`UNAVAILABLE`).
 //!
-//! tonic answers an expired `grpc-timeout` with `CANCELLED`, which callers cannot tell from their
-//! own cancellation.
+//! tonic answers an expired `grpc-timeout` with `CANCELLED`, as for the caller's own cancellation.
 
 use std::{
     pin::Pin,
@@ -20,8 +19,8 @@ use tower::{Layer, Service};
 
 use super::drain_body::{DrainBody, drain_expired};
 
-/// Limits each call to its `grpc-timeout` or `max`, whichever is shorter. Ends calls and streams
-/// with `UNAVAILABLE` when `drain_end` is cancelled.
+/// Limits calls to the shorter of `grpc-timeout` and `max`; ends them when `drain_end` is
+/// cancelled.
 #[derive(Clone, Debug)]
 pub(super) struct DeadlineLayer {
     pub(super) max: Duration,
@@ -36,8 +35,8 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// When the response of a call is due: an extension of its request. Also detects that a process was
-/// frozen, because the clock runs on.
+/// When a call's response is due; an extension of its request. The clock runs on while a process is
+/// frozen.
 #[derive(Clone, Copy, Debug)]
 pub struct CallDeadline(pub Instant);
 
@@ -83,16 +82,14 @@ where
     }
 }
 
-/// Returns a time slightly below the caller's (by a twentieth, at most 20 ms), so that the response
-/// still arrives.
+/// Subtracts a twentieth, at most 20 ms, so that the response reaches the caller in time.
 fn response_timeout(requested: Option<Duration>, max: Duration) -> Duration {
     requested.map_or(max, |requested| {
         (requested - (requested / 20).min(Duration::from_millis(20))).min(max)
     })
 }
 
-/// Parses `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests"). Ignores
-/// invalid values.
+/// At most eight digits and a unit (gRPC over HTTP/2, "Requests"). Ignores invalid values.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -155,8 +152,7 @@ mod tests {
         assert!((before + time..=Instant::now() + time).contains(&until));
     }
 
-    /// Without a connection, because tonic's client also obeys the header, 20 ms later, with
-    /// `CANCELLED`.
+    /// Without a connection: tonic's client also obeys the header, 20 ms later, with `CANCELLED`.
     #[tokio::test]
     async fn shorter_deadline_wins_with_deadline_exceeded() {
         let never = |_: Request<Body>| {

@@ -1,5 +1,3 @@
-//! Response bodies that end with the drain.
-
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -22,7 +20,7 @@ pub(super) fn drain_expired() -> Status {
 pub(super) struct DrainBody {
     inner: Body,
     drain_end: CancellationToken,
-    /// Created on the first pending poll: most bodies are ready immediately.
+    /// Created on the first pending poll: most bodies are ready at once.
     waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 

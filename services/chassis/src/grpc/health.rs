@@ -1,5 +1,3 @@
-//! The standard gRPC health service, from [`Readiness`].
-
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
@@ -9,9 +7,8 @@ use tonic_health::{
 
 use crate::Readiness;
 
-/// Creates the health service for the server (`""`) and each of `services`. It follows `readiness`
-/// until `stopped`, and reports `NOT_SERVING` when `shutdown` is cancelled, so that clients leave
-/// before the drain ends.
+/// Creates the health service. Reports `NOT_SERVING` once `shutdown` is cancelled, so that clients
+/// leave before the drain ends.
 pub(super) async fn service(
     services: &'static [&'static str],
     readiness: Readiness,

@@ -1,8 +1,4 @@
 //! Client-side load balancing over the replicas of a service.
-//!
-//! [`resolver`] resolves names to addresses, [`health_check`] checks each address by gRPC health,
-//! [`balancer`] picks the least loaded healthy replica, and [`retry`] retries failed calls on
-//! another one.
 
 mod balancer;
 mod connection;
@@ -28,7 +24,7 @@ pub use self::{
 use super::transport::Address;
 use crate::Part;
 
-/// The replicas of one service. Cheap to clone. Health checks stop when the last clone is dropped.
+/// The replicas of one service. Clones share one state; health checks stop with the last.
 #[derive(Clone, Debug)]
 pub struct Replicas(Arc<Inner>);
 
@@ -41,7 +37,7 @@ struct Inner {
 }
 
 impl Replicas {
-    /// Starts discovery of the replicas. `service` is the full name for gRPC health:
+    /// Starts discovery. `service` is the full name for gRPC health:
     /// `merch.assistant.v1.AssistantService`.
     ///
     /// # Panics
@@ -81,13 +77,13 @@ impl Replicas {
     /// Makes one call. `attempt` makes a single attempt on the given connection and sends the
     /// remaining time as its `grpc-timeout`.
     ///
-    /// An unprocessed attempt is always retried on another replica. A lost one, or one whose
-    /// replica was removed, is retried at most twice and only if `idempotency` allows it. Without a
-    /// healthy replica, a call waits until two seconds after the outage began. The first 256
-    /// waiting calls wait at least 1.5 seconds.
+    /// An unprocessed attempt is always retried on another replica. A lost one, or one on a removed
+    /// replica, is retried at most twice and only if `idempotency` allows it. Without a healthy
+    /// replica, a call waits until two seconds after the outage began; 256 of the waiting calls
+    /// wait at least 1.5 seconds.
     ///
     /// # Errors
-    /// The service's own error status, or why there is no response.
+    /// The service's own status, or why there is no response.
     pub async fn call<T, A>(
         &self,
         idempotency: Idempotency,
@@ -101,7 +97,7 @@ impl Replicas {
     }
 
     /// Waits for a replica for a long-lived stream. Equal keys get the same replica while it
-    /// serves; different keys are spread.
+    /// serves.
     pub async fn pick_by_hash(&self, key: u64) -> InFlightGuard {
         let mut changes = self.0.balancer.changes();
         loop {

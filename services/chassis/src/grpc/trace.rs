@@ -1,4 +1,4 @@
-//! Request ids (`x-request-id`) and trace ids (`traceparent`, W3C Trace Context level 1) of calls.
+//! Request ids (`x-request-id`) and trace ids (`traceparent`, W3C Trace Context level 1).
 
 use std::{
     pin::Pin,
@@ -19,8 +19,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Header of the trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Maximum length of a request id in bytes. Longer ones are neither logged nor accepted from
-/// clients.
+/// Maximum length of a request id in bytes; longer ones are neither logged nor accepted.
 pub const MAX_REQUEST_ID: usize = 128;
 
 /// The trace of a request.
@@ -31,7 +30,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Starts a trace, not sampled.
+    /// Starts an unsampled trace.
     #[must_use]
     pub fn start() -> Self {
         Self { id: Uuid::new_v4().simple().to_string(), flags: 0 }
@@ -51,18 +50,18 @@ impl Trace {
         (shape && known && !zero(id) && !zero(parent)).then(|| Self { id: id.to_owned(), flags })
     }
 
-    /// Returns the trace id: 32 lower-case hexadecimal digits, not all zero.
+    /// Returns the trace id: 32 lower-case hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns the `traceparent` of another call of this trace, with a new parent id.
+    /// Returns the `traceparent` of another call, with a new parent id.
     #[must_use]
     pub fn traceparent(&self) -> String {
         // The variant bits of a version 4 UUID keep this half non-zero.
         let parent = Uuid::new_v4().as_u64_pair().1;
-        // Version 00 defines only one flag: sampled.
+        // Version 00 defines only the flag "sampled".
         format!("00-{}-{parent:016x}-{:02x}", self.id, self.flags & 1)
     }
 }
@@ -71,8 +70,7 @@ fn is_hex(part: &str, length: usize) -> bool {
     part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Adds the ids of the causing request to a call. Skips a request id that is not valid in a header;
-/// the connection then adds a new one.
+/// Adds the causing request's ids to a call, except for a request id that is invalid in a header.
 pub fn attach<T>(request: &mut tonic::Request<T>, request_id: &str, trace: &Trace) {
     let metadata = request.metadata_mut();
     for (name, value) in [("x-request-id", request_id), ("traceparent", &trace.traceparent())] {
@@ -92,8 +90,7 @@ pub(super) fn add_missing_ids(headers: &mut HeaderMap) {
     }
 }
 
-/// Runs each call in a span with `method`, `request_id` and `trace_id`. Missing ids can be recorded
-/// later.
+/// Runs each call in a span with its method and ids; missing ids can be recorded later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceLayer;
 
@@ -127,7 +124,7 @@ where
         let request_id = header(&REQUEST_ID).filter(|id| id.len() <= MAX_REQUEST_ID);
         let trace = header(&TRACEPARENT).and_then(Trace::parse);
         let trace_id = trace.as_ref().map(Trace::id);
-        // At error level, so that no filter removes the ids from a line it lets pass.
+        // At error level, so that no filter removes the ids.
         let span =
             tracing::error_span!("call", method = request.uri().path(), request_id, trace_id);
         let answer = span.in_scope(|| self.0.call(request));

@@ -1,5 +1,4 @@
-//! Transport between services: mutual TLS between processes, Unix sockets for one user's processes,
-//! plaintext on loopback.
+//! Transport between services.
 
 mod accept;
 mod address;
@@ -28,8 +27,7 @@ pub use self::{
 use super::access::Role;
 use crate::{StartError, network::is_loopback};
 
-/// The transports that a process may use, as server and client. The default allows Unix sockets,
-/// and plaintext on loopback addresses.
+/// Transports that a process may use. The default: Unix sockets, and plaintext on loopback.
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     tls: Option<Tls>,
@@ -37,9 +35,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// With `tls`, TCP listeners require mutual TLS, and endpoints must be `https://` or `unix:`.
-    /// `insecure` allows plaintext listeners beyond loopback, and plaintext endpoints in spite of
-    /// `tls`.
+    /// With `tls`, TCP requires mutual TLS. `insecure` also allows plaintext listeners beyond
+    /// loopback, and plaintext endpoints.
     #[must_use]
     pub fn new(tls: Option<Tls>, insecure: bool) -> Self {
         Self { tls, insecure }
@@ -52,7 +49,7 @@ impl Transport {
     /// Checks that the certificate, if any, names `role`.
     ///
     /// # Errors
-    /// If it names another role or more than one.
+    /// If it names others.
     pub fn check_role(&self, role: Role) -> Result<(), StartError> {
         match &self.tls {
             Some(tls) if tls.role() != Some(role) => Err(StartError::new(format!(
@@ -64,8 +61,7 @@ impl Transport {
         }
     }
 
-    /// Permits plaintext: silently on loopback, elsewhere with a warning if allowed, otherwise with
-    /// an error.
+    /// Permits plaintext on loopback; elsewhere warns if it is allowed, or fails.
     fn plaintext(&self, what: &str, host: &str, is_loopback: bool) -> Result<(), StartError> {
         if is_loopback {
             return Ok(());
@@ -100,7 +96,7 @@ impl Transport {
     }
 
     pub(super) fn plaintext_endpoint(&self, what: &str, host: &str) -> Result<(), StartError> {
-        // RFC 6761, section 6.3: localhost is always a loopback address.
+        // RFC 6761, section 6.3.
         let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(is_loopback);
         if self.tls.is_some() && !self.insecure {
             return Err(StartError::new(format!(

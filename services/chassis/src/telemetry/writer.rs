@@ -1,5 +1,4 @@
-//! Non-blocking writer for standard error. A slow reader loses log lines; it never blocks a request
-//! or the exit of the process.
+//! Non-blocking writer for standard error: with a slow reader it drops log lines.
 
 use std::{
     io::{self, Write},
@@ -12,7 +11,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
 const MAX_LINES: usize = 8192;
-/// Maximum size of queued lines in bytes: a line can be as long as a request path.
+/// In bytes: a line can be as long as a request path.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -88,7 +87,7 @@ impl LogWriter {
         let thread =
             NonBlockingBuilder::default().buffered_lines_limit(MAX_LINES).thread_name("log");
         let (thread, guard) = thread.lossy(true).finish(target);
-        // The guard would print to standard output if the reader stalls. `flush` waits instead.
+        // The guard would print to standard output if the reader stalls; `flush` waits instead.
         std::mem::forget(guard);
         let _ = QUEUE.set(Arc::clone(&queue));
         Self { queue, thread }
@@ -143,8 +142,7 @@ pub fn flush() {
     let _ = queue.written.wait_timeout_while(pending, FLUSH_TIMEOUT, |pending| pending.lines > 0);
 }
 
-/// Runs `write`, which may block on standard error. Returns `None` if it does not return within a
-/// second.
+/// Runs `write`, which may block on standard error. Returns `None` after a second.
 pub fn run_with_timeout<T: Send + 'static>(
     write: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

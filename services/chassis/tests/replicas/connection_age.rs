@@ -1,5 +1,3 @@
-//! Connections that reach their maximum age under load.
-
 use std::time::Duration;
 
 use merch_chassis::grpc::{self, replicas::Idempotency};
@@ -18,7 +16,7 @@ const CONNECTIONS: usize = 6;
 
 fn removed(service: &str) -> f64 {
     let families = prometheus::gather();
-    let removed = families.iter().filter(|family| family.name() == "merch_replicas_ejected_total");
+    let removed = families.iter().filter(|family| family.name() == "merch_replicas_removed_total");
     let of_service = removed
         .flat_map(|family| family.get_metric())
         .filter(|metric| metric.get_label().iter().any(|label| label.value() == service));

@@ -1,5 +1,3 @@
-//! Replicas that are killed, paused and restarted under load.
-
 use std::time::Duration;
 
 use merch_chassis::grpc::replicas::Idempotency;
@@ -76,7 +74,6 @@ async fn call_on_the_only_replica_survives_a_pause() {
     });
     until("it does not count as serving", || replicas.serving() == 0).await;
     paused.resume();
-    // Without another replica, the call in flight is answered after the pause.
     assert_eq!(waiting.await.unwrap().unwrap(), paused.address.to_string());
     until("it serves", || replicas.serving() == 1).await;
 }

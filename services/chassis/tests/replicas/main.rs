@@ -1,4 +1,4 @@
-//! Client-side load balancing while replicas are killed, paused, restarted and renamed.
+//! Client-side load balancing.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![allow(
     clippy::disallowed_macros,
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use merch_chassis::Readiness;
 use tokio_util::sync::CancellationToken;
 
-/// Not a test: the child, a server in its own process.
+/// The child: a server in its own process.
 #[tokio::test]
 #[ignore = "the child of the tests"]
 async fn child() {

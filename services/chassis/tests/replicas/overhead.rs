@@ -1,5 +1,3 @@
-//! Overhead with a single address, compared with tonic's channel.
-
 use std::time::{Duration, Instant};
 
 use merch_chassis::grpc::replicas::{Idempotency, Replicas};

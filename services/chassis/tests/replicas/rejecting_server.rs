@@ -15,15 +15,14 @@ use tokio::{
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rejection {
-    /// RST_STREAM with REFUSED_STREAM.
     RefusedStream,
-    /// GOAWAY with a last stream before the call's.
+    /// With a last stream before the call's.
     GoAway,
-    /// The connection ends after the call has arrived; the outcome is unknown.
+    /// The connection ends after the call has arrived.
     Broken,
 }
 
-/// Answers calls with UNIMPLEMENTED, like a server without a health service, until `reject` is set.
+/// Answers UNIMPLEMENTED, like a server without a health service, until `reject` is set.
 pub(crate) struct RejectingServer {
     pub(crate) address: SocketAddr,
     pub(crate) reject: Arc<AtomicBool>,

@@ -1,5 +1,3 @@
-//! Which failures are retried.
-
 use std::{
     sync::atomic::Ordering,
     task::{Context, Waker},
@@ -64,14 +62,12 @@ async fn lost_idempotent_call_is_retried_once() {
     }
 }
 
-/// Pauses and resumes one of two replicas during calls. Returns `false` if that took so long that
-/// the connection may have been replaced.
+/// Returns `false` if the pause took so long that the connection may have been replaced.
 async fn calls_outlast_a_pause() -> bool {
     let (other, paused) = (Server::start().await, Process::start());
     let only = replicas([paused.address]).await;
     let both = replicas([paused.address, other.address]).await;
-    // Polling each call right after the pause makes it pick its replica; both are equally loaded,
-    // so one call goes to each.
+    // The first poll picks the replica; both are equally loaded, so one call goes to each.
     let mut calls: Vec<_> = (0..2)
         .map(|_| Box::pin(owned_call(both.clone(), Idempotency::NonIdempotent, "")))
         .collect();
@@ -163,12 +159,10 @@ async fn error_responses_are_retried_within_limits() {
     };
     assert_eq!(code(call(&replicas, Idempotency::Safe, "refuse").await), Code::AlreadyExists);
     assert_eq!(all(), 1);
-    // Busy: one retry, if idempotent.
     assert_eq!(code(call(&replicas, Idempotency::Safe, "busy").await), Code::Unavailable);
     assert_eq!(all(), 3);
     assert_eq!(code(call(&replicas, Idempotency::NonIdempotent, "busy").await), Code::Unavailable);
     assert_eq!(all(), 4);
-    // Draining: two retries, if idempotent.
     assert_eq!(
         code(call(&replicas, Idempotency::Idempotent, "going down").await),
         Code::Unavailable

@@ -1,5 +1,3 @@
-//! Servers that can be killed, paused and shut down, a fake resolver, and a load generator.
-
 use std::{
     collections::HashSet,
     io::{self, BufRead as _, BufReader},
@@ -97,7 +95,6 @@ pub(crate) async fn echo(
     call_once(connection, left, "/test.Echo/Call", text).await
 }
 
-/// Makes a call and returns the name of the server that responded.
 pub(crate) async fn call(
     replicas: &Replicas,
     idempotency: Idempotency,
@@ -112,7 +109,7 @@ pub(crate) async fn call(
         .await
 }
 
-/// A server with its own runtime, so that it can be killed like a process.
+/// Has its own runtime, so that it can be killed like a process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
@@ -165,7 +162,7 @@ impl Server {
         self.observed.connections.lock().unwrap().len()
     }
 
-    /// Shuts down as after SIGTERM: not ready, serving for `delay`, then draining.
+    /// As after SIGTERM: not ready, serving for `delay`, then draining.
     pub(crate) async fn stop(mut self, delay: Duration) {
         let open = self.readiness.part("process");
         open.not_ready("shutting down");
@@ -175,7 +172,7 @@ impl Server {
         timeout(TEST_TIMEOUT, task).await.expect("a shutdown ends").unwrap();
     }
 
-    /// Ends as after SIGKILL: connections break.
+    /// As after SIGKILL: connections break.
     pub(crate) fn kill(self) {}
 }
 
@@ -211,7 +208,7 @@ pub(crate) async fn serve(
     .unwrap();
 }
 
-/// A server in its own process, which can be paused: this test program as a child.
+/// A server in its own process, which can be paused.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,

@@ -1,5 +1,3 @@
-//! Limits of concurrent handshakes.
-
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpSocket, TcpStream},
@@ -30,7 +28,6 @@ async fn starve(from: [u8; 4]) {
     let replicas = connect("db", &server.url, &tls(pki.files("api")));
     assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
     assert!(crowded() >= before + 200.0, "{before} {}", crowded());
-    // The oldest were evicted; the newest is still open.
     let closed = timeout(TEST_TIMEOUT, idle[0].read(&mut [0])).await.expect("it is closed");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
     let youngest = idle.last_mut().unwrap();

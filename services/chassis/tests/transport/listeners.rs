@@ -1,5 +1,3 @@
-//! Permitted listeners and endpoints: TLS, Unix sockets and plaintext.
-
 use std::{fs, path::PathBuf, time::Duration};
 
 use merch_chassis::{

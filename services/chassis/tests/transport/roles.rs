@@ -1,5 +1,3 @@
-//! Authorization by certificate.
-
 use std::{fs, time::Duration};
 
 use merch_chassis::grpc::{Role, TlsFiles, Transport, replicas::CallError};
@@ -49,7 +47,7 @@ async fn clients_without_a_valid_certificate_fail_the_handshake() {
     let (pki, other) = (Pki::make(), Pki::make());
     let server = Server::with_tls(pki.files("db")).await;
     let refused = metric("merch_grpc_refused_connections_total", "handshake");
-    // A certificate for the right name by another authority. The client trusts both.
+    // The right name, by another authority. The client trusts both.
     let mut stranger = other.files("api");
     let both = other.0.path().join("both.crt");
     fs::write(
@@ -98,7 +96,7 @@ async fn server_certificate_must_name_the_called_role() {
     assert_eq!(code(call(&replicas, "/test.Who/Both").await).unwrap(), "the role api");
 }
 
-/// An authority without name constraints, like an operator's own.
+/// Without name constraints, like an operator's own.
 struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,

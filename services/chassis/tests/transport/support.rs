@@ -1,5 +1,3 @@
-//! A server that returns the caller's identity, with certificates and calls.
-
 use std::{fs, pin::Pin, time::Duration};
 
 use merch_chassis::{

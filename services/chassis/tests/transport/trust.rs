@@ -1,5 +1,3 @@
-//! Open connections when certificates are replaced, expire or lose their authority.
-
 use std::{fs, time::Duration};
 
 use merch_chassis::{
@@ -84,7 +82,7 @@ async fn watch(replicas: &Replicas) -> tokio::task::JoinHandle<Status> {
     })
 }
 
-/// Calls until no replica is left: files are polled every two seconds.
+/// Files are polled every two seconds.
 async fn until_refused(replicas: &Replicas) {
     let start = Instant::now();
     loop {
@@ -129,8 +127,7 @@ async fn authority_rotation_fails_no_call_and_removal_closes_connections() {
     let stop = CancellationToken::new();
     let (load, stream) = (load(moves, stop.clone()), watch(&healthy).await);
 
-    // Certificates of the next authority: in use once each side connects with a role that trusts
-    // only that authority.
+    // In use once each side connects with a role that trusts only the next authority.
     let other = Server::with_tls(next.files("db")).await;
     replace(&db, &next.files("db"), false);
     replace(&api, &next.files("api"), false);

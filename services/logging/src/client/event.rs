@@ -20,11 +20,11 @@ pub mod event_name {
     pub const USER_REGISTERED: &str = "user_registered";
     /// A user logged in.
     pub const USER_LOGGED_IN: &str = "user_logged_in";
-    /// A user logged out, which revokes all tokens.
+    /// A user logged out; this revokes all tokens.
     pub const USER_LOGGED_OUT: &str = "user_logged_out";
     /// A user changed name or address (attribute `changed`).
     pub const USER_UPDATED: &str = "user_updated";
-    /// A user changed the password, which revokes all tokens.
+    /// A user changed the password; this revokes all tokens.
     pub const USER_PASSWORD_CHANGED: &str = "user_password_changed";
     /// A user was deactivated.
     pub const USER_DEACTIVATED: &str = "user_deactivated";
@@ -40,22 +40,22 @@ pub mod event_name {
     pub const PASSWORD_REFUSED: &str = "password_refused";
     /// A token was refused (attribute `reason`).
     pub const TOKEN_REFUSED: &str = "token_refused";
-    /// A count of refusals without events of their own (attributes `event`, `reason`, `count`,
+    /// Counts refusals without events of their own (attributes `event`, `reason`, `count`,
     /// `first_at`, `last_at`).
     pub const REFUSALS_SUMMARISED: &str = "refusals_summarised";
-    /// A call of the operator service without its credential (attribute `reason`).
+    /// An operator call had no valid credential (attribute `reason`).
     pub const OPERATOR_REFUSED: &str = "operator_refused";
-    /// The operator changed a product's stock (attributes `difference` and `stock`).
+    /// The operator changed the stock (attributes `difference`, `stock`).
     pub const PRODUCT_RESTOCKED: &str = "product_restocked";
-    /// The operator set a product's price (attributes `price_cents` and `previous_price_cents`).
+    /// The operator set a price (attributes `price_cents`, `previous_price_cents`).
     pub const PRODUCT_PRICE_SET: &str = "product_price_set";
     /// The operator read a page of users (attribute `users`).
     pub const USERS_LISTED: &str = "users_listed";
-    /// The operator revoked the tokens of one or more users (attribute `users`).
+    /// The operator revoked users' tokens (attribute `users`).
     pub const TOKENS_REVOKED: &str = "tokens_revoked";
     /// The operator restored a backup (attribute `taken_at`).
     pub const STORE_RESTORED: &str = "store_restored";
-    /// Kafka refused an event permanently (attributes `event_id`, `event` and `reason`).
+    /// Kafka refused an event (attributes `event_id`, `event`, `reason`).
     pub const EVENT_DEAD_LETTERED: &str = "event_dead_lettered";
 }
 
@@ -67,9 +67,9 @@ pub mod attribute {
     pub const PRODUCT_ID: &str = "product_id";
     /// Quantity of an order.
     pub const QUANTITY: &str = "quantity";
-    /// Total price of an order, in minor units.
+    /// Total price in minor units.
     pub const TOTAL_PRICE_CENTS: &str = "total_price_cents";
-    /// Currency of the price, ISO 4217.
+    /// Currency, ISO 4217.
     pub const CURRENCY: &str = "currency";
     /// Names of the changed members, separated by commas.
     pub const CHANGED: &str = "changed";
@@ -79,21 +79,21 @@ pub mod attribute {
     pub const DIFFERENCE: &str = "difference";
     /// Stock after the change.
     pub const STOCK: &str = "stock";
-    /// Price of one piece, in minor units.
+    /// Price of one piece in minor units.
     pub const PRICE_CENTS: &str = "price_cents";
-    /// Previous price of one piece, in minor units.
+    /// Previous price of one piece in minor units.
     pub const PREVIOUS_PRICE_CENTS: &str = "previous_price_cents";
     /// Number of users.
     pub const USERS: &str = "users";
-    /// Name of the events that were counted, or of the event that Kafka refused.
+    /// Name of the counted events, or of the refused one.
     pub const EVENT: &str = "event";
-    /// Id of the event that Kafka refused.
+    /// Id of the refused event.
     pub const EVENT_ID: &str = "event_id";
     /// Number of refusals in a summary.
     pub const COUNT: &str = "count";
-    /// Time of the first of them, RFC 3339.
+    /// Time of the first refusal, RFC 3339.
     pub const FIRST_AT: &str = "first_at";
-    /// Time of the last of them, RFC 3339.
+    /// Time of the last refusal, RFC 3339.
     pub const LAST_AT: &str = "last_at";
     /// Time of the backup, RFC 3339.
     pub const TAKEN_AT: &str = "taken_at";
@@ -104,7 +104,7 @@ pub const ANONYMOUS: &str = "anonymous";
 /// Actor of the operator's calls.
 pub const OPERATOR: &str = "operator";
 
-/// The process that writes events. Create one per process.
+/// The process that writes events; create one.
 #[derive(Clone, Debug)]
 pub struct Origin {
     service: &'static str,
@@ -112,7 +112,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `service` is `api`, `db` or `logging`. Each call creates a new instance id.
+    /// Creates an origin with a new instance id. `service` is `api`, `db` or `logging`.
     #[must_use]
     pub fn new(service: &'static str) -> Self {
         Self { service, instance: Uuid::now_v7().to_string() }
@@ -124,8 +124,7 @@ impl Origin {
         &self.instance
     }
 
-    /// Starts an event with a new id, the current time and the anonymous actor. `name` is one of
-    /// [`event_name`].
+    /// Starts an event with a new id, the current time and the anonymous actor.
     pub fn event(&self, level: Level, name: &str, message: impl Into<String>) -> Event {
         Event(LogMessage {
             id: Uuid::now_v7().to_string(),
@@ -180,13 +179,13 @@ impl Event {
         self
     }
 
-    /// Sets the `X-Request-Id` of the HTTP request, empty if there is none.
+    /// Sets the `X-Request-Id` of the HTTP request; may be empty.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.0.request_id = id.into();
         self
     }
 
-    /// Sets the W3C trace id. An invalid id is ignored, because clients send it.
+    /// Sets the W3C trace id. Ignores an invalid one, because clients send it.
     pub fn trace_id(mut self, id: &str) -> Self {
         if rules::is_trace_id(id) {
             self.0.trace_id = id.to_owned();
@@ -194,8 +193,8 @@ impl Event {
         self
     }
 
-    /// Adds an attribute. Values over 1,024 bytes are truncated and end in `…`; attributes past the
-    /// 32nd are dropped.
+    /// Adds an attribute. Truncates values over 1,024 bytes with `…`; drops attributes past the
+    /// 32nd.
     pub fn attribute(mut self, name: &str, value: impl fmt::Display) -> Self {
         if self.0.attributes.len() < MAX_ATTRIBUTES || self.0.attributes.contains_key(name) {
             self.0.attributes.insert(name.to_owned(), truncate_value(value.to_string()));
@@ -219,7 +218,6 @@ fn truncate_value(mut value: String) -> String {
     value
 }
 
-/// Times before 1970 become 1970.
 fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp {

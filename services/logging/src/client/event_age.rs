@@ -1,5 +1,3 @@
-//! Age of the oldest unshipped event: a metric, and a degraded health part past a limit.
-
 use std::{
     sync::LazyLock,
     time::{Duration, Instant, SystemTime},
@@ -29,8 +27,8 @@ pub const DEFAULT_AGE_LIMIT: Duration = Duration::from_secs(60);
 /// Watches the age of the oldest event in `source` until `stop` is cancelled. `name` labels the
 /// metric. Past `limit`, `part` is degraded, with the last failure from `status`.
 ///
-/// The age is the longer of two times: since the event's own time, and since it was first seen
-/// here. So a wrong clock cannot hide a delay.
+/// The age counts from the event's time or from its first sight here, whichever is longer: a wrong
+/// clock cannot hide a delay.
 pub async fn watch_age<S: EventSource>(
     source: S,
     name: &'static str,
@@ -132,7 +130,7 @@ mod tests {
             90 * second
         );
         assert_eq!(age(&mut first_seen, None, start, clock), Duration::ZERO);
-        // Dated two hours ahead, so only the observed wait counts.
+        // Dated two hours ahead: only the observed wait counts.
         let ahead = clock + 7200 * second;
         assert_eq!(age(&mut first_seen, oldest("b", ahead), start, clock), Duration::ZERO);
         assert_eq!(

@@ -1,15 +1,14 @@
-//! Event journal on disk, for a service without a database: an event is durable when `append`
-//! returns, and is kept until acknowledged.
+//! Event journal on disk. An event is durable when `append` returns, and is kept until
+//! acknowledged.
 //!
-//! The folder (mode 0700) holds segments such as `00000000000000000001.journal`, named after the
-//! number of their first record (see [`record`]), and three files: `acknowledged` with the number
-//! of the last acknowledged record, `dead-letters.jsonl`, and a lock.
+//! The folder (mode 0700) holds segments such as `00000000000000000001.journal`, named after their
+//! first record's number (see [`record`]); `acknowledged`, with the last acknowledged number;
+//! `dead-letters.jsonl`; and a lock.
 //!
 //! Recovery:
-//! - Opening the journal cuts off a torn tail, left by a crash before `append` returned, and logs a
-//!   warning.
-//! - A checksum error before the end of a segment is logged; the rest of the segment is skipped.
-//!   The file is kept until its records count as acknowledged.
+//! - A torn tail, left by a crash before `append` returned, is cut off.
+//! - After a checksum error, the rest of the segment is skipped; the file is kept until its records
+//!   count as acknowledged.
 //! - If `acknowledged` is missing or corrupt, all remaining records are sent again.
 
 mod checkpoint;
@@ -41,9 +40,8 @@ use self::{
 use super::{EventSource, OldestEvent, SourceError};
 use crate::{proto::LogMessage, rules};
 
-/// Maximum appends that wait for the disk.
 const APPEND_QUEUE: usize = 4096;
-/// Maximum bytes of a read, unless a single event is larger.
+/// Exceeded only by a single larger event.
 const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// Journal options.
@@ -51,14 +49,12 @@ const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
 pub struct JournalOptions {
     /// Size at which a new segment starts. Acknowledged events are deleted by whole segments.
     pub segment_bytes: u64,
-    /// Number of acknowledged events to keep (rounded up to segments), to refill the embedded
-    /// broker. 0 with an external Kafka.
+    /// Acknowledged events to keep for the embedded broker, rounded up to segments.
     pub retained_events: u64,
-    /// Whether to read the retained events again after this start.
+    /// Whether to read the retained events again.
     pub replay_retained: bool,
-    /// Maximum bytes of unacknowledged events; then [`AppendError::Full`]. It keeps clients that
-    /// cause events from filling the disk. Disk use may exceed it by one segment and the retained
-    /// events.
+    /// Maximum bytes of unacknowledged events; then [`AppendError::Full`]. Disk use may exceed it
+    /// by one segment and the retained events.
     pub max_backlog_bytes: u64,
 }
 
@@ -73,7 +69,7 @@ impl Default for JournalOptions {
     }
 }
 
-/// An event was not made durable. It may be on disk nevertheless.
+/// An event was not made durable, but may be on disk.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// The event exceeds the size of a request.
@@ -85,7 +81,7 @@ pub enum AppendError {
         /// Its encoded size.
         bytes: usize,
     },
-    /// Too many unacknowledged events. Appends succeed again after acknowledgements.
+    /// Too many unacknowledged events.
     #[error(
         "the journal is full: {backlog_bytes} of {max} bytes wait to be shipped; check that the \
          logging service is reachable"
@@ -108,7 +104,7 @@ pub enum AppendError {
 #[derive(Clone, Debug)]
 pub struct JournalPosition(Position);
 
-/// A journal. Clones share one folder, which is unlocked when the last one is dropped.
+/// A journal. Clones share one folder, which the last one unlocks on drop.
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<OpenJournal>);
 
@@ -126,15 +122,13 @@ struct Shared {
     options: JournalOptions,
     segments: Mutex<Segments>,
     changed: Notify,
-    /// Locked during writes of `acknowledged` and `dead-letters.jsonl`; true once the journal is
-    /// closed.
+    /// Locked during writes of `acknowledged` and `dead-letters.jsonl`; true once closed.
     closed: Mutex<bool>,
     backlog: metrics::Backlog,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, and creates the folder if needed. Blocks while it reads the
-    /// last segment.
+    /// Opens the journal in `folder`, or creates it. Blocks while it reads the last segment.
     ///
     /// # Errors
     /// If the folder is not usable, or another process has locked it.
@@ -142,7 +136,7 @@ impl Journal {
         Self::open_with(folder.into(), options, Box::new(File::sync_data))
     }
 
-    /// As [`Self::open`], but returns `None` if another process has locked the folder.
+    /// As [`Self::open`], but returns `None` if another process has the lock.
     ///
     /// # Errors
     /// If the folder is not usable.
@@ -159,7 +153,7 @@ impl Journal {
         }
     }
 
-    /// `sync` is replaced in tests of failing disks.
+    /// `sync` is for tests of failing disks.
     fn open_with(
         folder: PathBuf,
         options: JournalOptions,
@@ -216,9 +210,8 @@ impl Journal {
         })))
     }
 
-    /// Appends an event and waits for its fsync, which concurrent appends share.
-    ///
-    /// If the future is dropped, the event may be written nevertheless.
+    /// Appends an event and waits for its fsync, which concurrent appends share. If the future is
+    /// dropped, the event may still be written.
     ///
     /// # Errors
     /// See [`AppendError`].
@@ -243,9 +236,8 @@ impl Journal {
         }
     }
 
-    /// Closes the journal and deletes its segments if all events are acknowledged. Record numbers
-    /// continue if it is opened again. Returns whether it is empty; `false` also if another clone
-    /// exists.
+    /// Closes the journal and deletes its segments if all events are acknowledged. Returns whether
+    /// it is empty; `false` also if another clone exists. Record numbers continue.
     ///
     /// # Errors
     /// If a file cannot be deleted; the journal stays usable.
@@ -266,7 +258,7 @@ impl Journal {
         Ok(true)
     }
 
-    /// Returns whether the folder has a segment, without opening the journal.
+    /// Returns whether the folder has a segment.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -280,7 +272,7 @@ impl Journal {
         self.0.shared.segments().backlog()
     }
 
-    /// Returns the bytes of unacknowledged events on disk.
+    /// Returns the bytes of unacknowledged events.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
         self.0.shared.segments().backlog_bytes()
@@ -295,8 +287,7 @@ impl Drop for OpenJournal {
         {
             tracing::error!("the journal's writer thread panicked");
         }
-        // A dropped acknowledge future may still be running; it must not write after the folder is
-        // unlocked.
+        // A dropped acknowledge future may still run; it must not write after the unlock.
         *self.shared.closed() = true;
     }
 }
@@ -361,7 +352,7 @@ impl EventSource for Journal {
         reason: &str,
     ) -> impl Future<Output = Result<(), SourceError>> + Send {
         let shared = Arc::clone(&self.0.shared);
-        // An event whose time or level is out of range cannot be encoded as JSON.
+        // A time or level out of range cannot be encoded as JSON.
         let event = crate::json::to_vec(event)
             .and_then(|json| serde_json::from_slice(&json))
             .unwrap_or_else(|_| serde_json::json!(format!("{event:?}")));
@@ -412,7 +403,7 @@ impl Shared {
     }
 }
 
-/// Creates and locks the folder. Returns `None` if another process has locked it.
+/// Returns `None` if another process has locked the folder.
 fn lock(folder: &Path) -> Result<Option<File>, StartError> {
     files::create_folder(folder).map_err(|error| {
         StartError::new(format!(

@@ -1,9 +1,8 @@
 //! Rate limit for refusal events: the first few of each client and reason in a period are written,
 //! the rest are counted in one summary event.
 //!
-//! Clients can cause refusals without limit, so refusals must not fill the disk or the topic. The
-//! table is bounded: clients beyond [`EventRateLimits::clients`] share one count for each event and
-//! reason. Counts are in memory; `kill -9` loses the current period's.
+//! Clients can cause any number of refusals, which must not fill the disk or the topic. Clients
+//! beyond [`EventRateLimits::clients`] share counts. `kill -9` loses the current period's.
 
 use std::{
     collections::HashMap,
@@ -34,11 +33,11 @@ static SUMMARISED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 /// Limits of an [`EventRateLimiter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRateLimits {
-    /// Events of each client, event name and reason in a period.
+    /// Events per client, event name and reason in a period.
     pub single_events: u32,
-    /// Clients with counts of their own in a period. An entry takes about 100 bytes.
+    /// Clients with own counts, about 100 bytes each.
     pub clients: usize,
-    /// After this time, summaries are written and all counts restart.
+    /// After this time, summaries are written and counts restart.
     pub period: Duration,
 }
 
@@ -51,7 +50,7 @@ impl Default for EventRateLimits {
 /// A client whose requests were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
-    /// By address. An IPv6 client is its /64 network.
+    /// By address; for IPv6, by /64 network.
     Address(IpAddr),
     /// By user.
     User(Uuid),
@@ -76,12 +75,12 @@ struct Key {
     reason: &'static str,
 }
 
-/// Refusals that were counted in a period.
+/// Refusals counted in a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The client; `None` for all clients beyond the table's limit.
+    /// The client; `None` for all those beyond the limit.
     pub client: Option<Client>,
-    /// The account, for refusals counted by account.
+    /// The account, if counted by account.
     pub account: Option<Uuid>,
     /// Name of the suppressed events.
     pub event: &'static str,
@@ -130,7 +129,7 @@ struct Table {
     /// Separate, so that cheap refusals do not use up the table for those that cost a password
     /// hash.
     accounts: HashMap<Key, Entry>,
-    /// Shared counts of the clients beyond the limit.
+    /// Of the clients beyond the limit.
     others: HashMap<(&'static str, &'static str), Entry>,
 }
 
@@ -153,7 +152,7 @@ impl Table {
     }
 }
 
-/// Decides which refusals are written as events. Shared by all callers.
+/// Decides which refusals are written as events.
 #[derive(Debug)]
 pub struct EventRateLimiter {
     limits: EventRateLimits,
@@ -167,15 +166,13 @@ impl EventRateLimiter {
         Self { limits, table: Mutex::default() }
     }
 
-    /// Returns whether to write this refusal as an event. Otherwise it is counted for
-    /// [`write_summaries`].
+    /// Returns whether to write this refusal. Otherwise counts it for [`write_summaries`].
     #[must_use]
     pub fn admit(&self, client: Client, event: &'static str, reason: &'static str) -> bool {
         self.admit_key(Key { client, account: None, event, reason })
     }
 
-    /// As [`Self::admit`], with a count for each account, so that an attack on one account is
-    /// visible.
+    /// As [`Self::admit`], with a count per account, to show an attack on one account.
     #[must_use]
     pub fn admit_on_account(
         &self,
@@ -187,7 +184,7 @@ impl EventRateLimiter {
         self.admit_key(Key { client, account: Some(account), event, reason })
     }
 
-    /// Releases the admission of an event that failed to be written, for the next refusal.
+    /// Takes back an admission whose event failed to be written.
     pub fn release(
         &self,
         client: Client,
@@ -224,7 +221,6 @@ impl EventRateLimiter {
         clients.chain(others).filter(|summary| summary.count > 0).collect()
     }
 
-    /// Adds summaries that failed to be written to the current period.
     fn restore(&self, summaries: Vec<Summary>) {
         let mut table = self.table();
         for Summary { client, account, event, reason, count, time_range } in summaries {
@@ -247,9 +243,8 @@ impl EventRateLimiter {
     }
 }
 
-/// Writes the summaries after each period, and once more when `stop` is cancelled; cancel it after
-/// the last refusal. `write` stores all events or none; after an error their counts are kept and
-/// retried.
+/// Writes the summaries after each period, and when `stop` is cancelled after the last refusal.
+/// `write` stores all events or none; after an error they are retried.
 pub async fn write_summaries<E: std::fmt::Debug, F: Future<Output = Result<(), E>>>(
     limiter: &EventRateLimiter,
     origin: &Origin,
@@ -378,7 +373,7 @@ mod tests {
                 "wrong_password",
             )
         };
-        // Cheap refusals from many networks fill the table of clients.
+        // Cheap refusals from many networks.
         for network in 0..200 {
             let _ = limiter.admit(address(&format!("198.51.100.{network}")), EVENT, "malformed");
         }
@@ -394,12 +389,11 @@ mod tests {
     #[test]
     fn changing_addresses_does_not_raise_the_limit() {
         let limiter = limiter(5, 100);
-        // An IPv6 /64 network is one client.
         let within: usize = (0..1000)
             .map(|host| admitted(&limiter, address(&format!("2001:db8::{host:x}")), "malformed", 1))
             .sum();
         assert_eq!(within, 5);
-        // Each is a client of its own, up to the limit; the rest share a count.
+        // Each is a client, up to the limit; the rest share a count.
         let networks: usize = (0..50_000_u32)
             .map(|network| {
                 let network =
@@ -428,7 +422,7 @@ mod tests {
                 "wrong_password",
             )
         };
-        // The table holds one client; the other is counted with the rest.
+        // The table holds one client.
         for client in ["192.0.2.1", "192.0.2.2"].map(address) {
             assert_eq!(admitted(&limiter, client, "malformed", 3), 2);
             for _ in 0..3 {
@@ -444,7 +438,6 @@ mod tests {
             "wrong_password",
         );
         assert!(on_account() && !on_account());
-        // A release does not raise the limit of a new period.
         limiter.take_summaries();
         limiter.release(address("192.0.2.1"), None, EVENT, "malformed");
         assert_eq!(admitted(&limiter, address("192.0.2.1"), "malformed", 3), 2);

@@ -1,8 +1,6 @@
-//! Log shipping: a long-lived `StreamLogs` call that sends a source's events to the logging
-//! service.
+//! Log shipping: a long-lived `StreamLogs` call that sends a source's events.
 //!
-//! Only positions are held in memory. Events stay in their source until acknowledged, and are read
-//! again after a stream ends.
+//! Events stay in their source until acknowledged, and are read again after a stream ends.
 
 mod backoff;
 mod metrics;
@@ -34,35 +32,32 @@ use crate::{
     rules,
 };
 
-/// Maximum positions in a call of [`EventSource::acknowledge`]; databases limit statement
-/// parameters.
+/// Per call: databases limit statement parameters.
 const MAX_ACKS_PER_CALL: usize = 1000;
 
 /// Shipping options.
 #[derive(Clone, Debug)]
 pub struct ShipOptions {
-    /// Sending service, the metrics' label: `api` or `db`.
+    /// Sending service, a metrics label: `api` or `db`.
     pub source: &'static str,
-    /// Maximum events in a request; the contract allows 1,000.
+    /// Maximum events in a request, at most 1,000.
     pub batch_events: usize,
-    /// Maximum bytes of a request; the contract allows 1 MiB.
+    /// Maximum bytes of a request, at most 1 MiB.
     pub batch_bytes: usize,
-    /// Maximum unacknowledged requests. It limits the duplicates after a stream ends.
+    /// Maximum unacknowledged requests; limits duplicates after a stream ends.
     pub requests_in_flight: usize,
-    /// Poll interval without a change notification, and interval of reading again from the oldest
-    /// event.
+    /// Interval of polling without notifications, and of reading again from the oldest event.
     pub poll_interval: Duration,
     /// Closes the stream after this time without an acknowledgement. Longer than the service's
     /// delivery timeout, so that the service reports the cause first.
     pub acknowledge_timeout: Duration,
-    /// Delay before the first reconnect. It doubles up to `reconnect_max`, with jitter of up to
-    /// half.
+    /// First reconnect delay; doubles up to `reconnect_max`, with jitter of up to half.
     pub reconnect_min: Duration,
     /// Maximum delay between reconnects.
     pub reconnect_max: Duration,
-    /// Time limit of the shutdown. Unacknowledged events stay in the source for the next start.
+    /// Time limit of the shutdown; unacknowledged events stay in the source.
     pub drain_timeout: Duration,
-    /// Receives the last failure; clones of the options share it.
+    /// Receives the last failure.
     pub status: ShipStatus,
 }
 
@@ -71,7 +66,7 @@ pub struct ShipOptions {
 pub struct ShipStatus(Arc<Mutex<Option<String>>>);
 
 impl ShipStatus {
-    /// Returns the last failure, if nothing was acknowledged since.
+    /// Returns the last failure since the last acknowledgement.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -101,10 +96,10 @@ impl ShipOptions {
     }
 }
 
-/// Returns the replicas of the logging service at one URI, or at several separated by commas.
+/// Returns the replicas of the logging service at one or more URIs, separated by commas.
 ///
 /// # Errors
-/// If a URI is invalid or `transport` cannot reach it.
+/// If a URI is invalid or `transport` forbids it.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -112,15 +107,12 @@ pub fn find_replicas(endpoint: &str, transport: &Transport) -> Result<Replicas, 
     Ok(Replicas::discover(Endpoints::parse("logging", endpoint, transport)?, SERVICE_NAME))
 }
 
-/// Ships the events of `source` to the logging service until `shutdown` is cancelled.
+/// Ships the events of `source`. Cancel `shutdown` after the last write to the source; then returns
+/// when all are acknowledged, or after [`ShipOptions::drain_timeout`].
 ///
-/// Uses one stream to one replica; senders are distributed over the replicas. A draining replica
-/// finishes its requests in flight. After a second of silence, unacknowledged events go to another
-/// replica.
-///
-/// Returns after `shutdown` when all events are acknowledged, or after
-/// [`ShipOptions::drain_timeout`]. Cancel it only after the last write to the source. Events arrive
-/// in the order of the source, possibly twice after a stream ended.
+/// Senders are spread over the replicas. A draining replica finishes its requests; after a second
+/// of silence, unacknowledged events go to another one. Events keep the source's order and may
+/// arrive twice after a stream ended.
 pub async fn ship<S: EventSource>(
     source: S,
     replicas: Replicas,
@@ -157,13 +149,12 @@ pub async fn ship<S: EventSource>(
 struct Shipper<S: EventSource> {
     source: S,
     replicas: Replicas,
-    /// Selects this sender's preferred replica.
     seed: u64,
     options: ShipOptions,
     shutdown: CancellationToken,
     metrics: ShipMetrics,
     batch_limit: Mutex<BatchLimit>,
-    /// Acknowledged by the service and not yet in the source, in order.
+    /// Acknowledged by the service, not yet in the source; in order.
     pending_acks: Mutex<Vec<S::Position>>,
     changed: Notify,
 }
@@ -182,7 +173,7 @@ impl<S: EventSource> Shipper<S> {
             }
             let min_delay = match end {
                 StreamEnd::Refused(refused) => match self.isolate(*refused).await {
-                    // A retry with fewer events or without the refused one; no delay needed.
+                    // A retry with fewer events or without the refused one needs no delay.
                     Ok(()) => continue,
                     Err(error) => {
                         tracing::warn!(
@@ -232,7 +223,7 @@ impl<S: EventSource> Shipper<S> {
             && matches!(self.source.read(None, 1).await, Ok(events) if events.is_empty())
     }
 
-    /// Halves the batches until the refused event is alone in its request, then dead-letters it.
+    /// Halves the batches until the refused event is alone, then dead-letters it.
     async fn isolate(
         &self,
         refused: stream::RefusedRequest<S::Position>,
@@ -254,7 +245,7 @@ impl<S: EventSource> Shipper<S> {
         event: &LogMessage,
         reason: &str,
     ) -> Result<(), SourceError> {
-        // The log may hold the only copy. Events contain no secrets. `Debug` is for events without
+        // The log may hold the only copy; events contain no secrets. `Debug` is for events without
         // a JSON encoding.
         let text = crate::json::to_vec(event).map_or_else(
             |_| format!("{event:?}"),

@@ -1,6 +1,3 @@
-//! Event sources: the interface between shipping and a durable store of events (outbox table or
-//! journal).
-
 use std::{
     error::Error,
     fmt,
@@ -14,26 +11,24 @@ use crate::proto::LogMessage;
 
 /// A durable store of unshipped events.
 ///
-/// [`ship`](super::ship) acknowledges positions in the order in which it read them, without gaps.
-/// So a source may store only the last one.
-///
-/// Futures may be dropped before completion, for example when a connection ends.
+/// [`ship`](super::ship) acknowledges positions in reading order without gaps, so a source may
+/// store only the last one. Futures may be dropped before completion.
 pub trait EventSource: Send + Sync + 'static {
     /// Position of an event in the source.
     type Position: Clone + Send + Sync;
 
     /// Returns up to `limit` unacknowledged events after `after`, or from the oldest, in order.
     ///
-    /// Only an empty result means that there are no more. A transaction that commits late may
-    /// insert events before a position that was already read; reading restarts from the oldest
-    /// every [`ShipOptions::poll_interval`](super::ShipOptions::poll_interval) to find them.
+    /// Only an empty result means that there are no more. A late commit may insert events before a
+    /// position already read; reading restarts every
+    /// [`ShipOptions::poll_interval`](super::ShipOptions::poll_interval) to find them.
     fn read(
         &self,
         after: Option<&Self::Position>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Self::Position, LogMessage)>, SourceError>> + Send;
 
-    /// Marks events as delivered. After an error it is called again with the same positions.
+    /// Marks events as delivered; repeated after an error.
     fn acknowledge(
         &self,
         positions: &[Self::Position],
@@ -47,13 +42,12 @@ pub trait EventSource: Send + Sync + 'static {
         }
     }
 
-    /// Returns when there may be new events. It must not miss a change between `read` and this call
+    /// Returns when there may be new events. Must not miss a change since `read`
     /// (`tokio::sync::Notify::notify_one` stores it).
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Stores a dead letter: an event that violates the contract or that Kafka refused permanently.
-    /// The event has already been logged in full at error level. After `Ok` it counts as
-    /// acknowledged.
+    /// Stores a dead letter, already logged in full: an event that violates the contract or that
+    /// Kafka refused permanently. After `Ok` it counts as acknowledged.
     fn dead_letter(
         &self,
         position: &Self::Position,
@@ -68,10 +62,10 @@ pub trait EventSource: Send + Sync + 'static {
 /// The oldest event of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldestEvent {
-    /// Unique id within the source.
+    /// Id within the source.
     pub id: String,
-    /// Start of the wait, by the clock of the source: the database's for an outbox, the machine's
-    /// for a journal. `None` if the event may have been shipped before.
+    /// Start of the wait, by the clock of the source (database or machine). `None` if the event may
+    /// have been shipped before.
     pub time: Option<SystemTime>,
 }
 
@@ -86,12 +80,12 @@ fn system_time(time: Timestamp) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
-/// A read or write of a source failed; the caller retries.
+/// A failed read or write of a source; the caller retries.
 #[derive(Debug)]
 pub struct SourceError(Box<dyn Error + Send + Sync>);
 
 impl SourceError {
-    /// Wraps an error for the log.
+    /// Wraps an error.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(error.into())
     }

@@ -1,5 +1,3 @@
-//! Merges records of several partitions by time, with a bounded buffer.
-
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
@@ -7,7 +5,7 @@ use std::{
 
 use super::ConsumerRecord;
 
-/// Limits of the buffer in records and bytes. Past them the oldest record is released.
+/// Records and bytes. Past them the oldest record is released.
 const MAX_BUFFERED: usize = 10_000;
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -15,8 +13,7 @@ const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct TimeMerge {
     buffered: BinaryHeap<Reverse<Buffered>>,
     bytes: usize,
-    /// Latest time per partition: a record never precedes an earlier one of its partition, whatever
-    /// its clock said.
+    /// Per partition: a record never precedes an earlier one, whatever its clock said.
     latest: HashMap<i32, (i64, i32)>,
     arrivals: u64,
 }
@@ -28,7 +25,7 @@ struct Buffered {
 }
 
 impl TimeMerge {
-    /// Adds a record. Returns the oldest one if the buffer is full.
+    /// Returns the oldest record if the buffer is full.
     pub(super) fn push(&mut self, record: ConsumerRecord) -> Option<ConsumerRecord> {
         let time = match &record.event {
             Ok(event) => event.time.as_ref().map(|time| (time.seconds, time.nanos)),
@@ -45,7 +42,6 @@ impl TimeMerge {
             .flatten()
     }
 
-    /// Returns the buffered records, oldest first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = ConsumerRecord> {
         std::iter::from_fn(|| self.pop())
     }

@@ -1,5 +1,3 @@
-//! Batches of records that are acknowledged together, and their delivery results.
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -18,20 +16,19 @@ use super::{
 };
 use crate::json;
 
-/// Start times by batch number; the first entry is the oldest.
+/// By batch number; the first entry is the oldest.
 pub(super) type PendingBatches = Mutex<BTreeMap<u64, Instant>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ProduceMode {
     /// If Kafka refuses one record, it refuses the batch, and the producer stops.
     Batched,
-    /// One record per batch, so that a refusal concerns that record.
+    /// One record per batch: a refusal concerns that record.
     Single,
-    /// Without timestamps, so that a sender's clock cannot cause a refusal.
+    /// A sender's clock cannot cause a refusal.
     SingleNoTimestamp,
 }
 
-/// An event that Kafka refused permanently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefusedRecord {
     pub(super) id: String,
@@ -43,11 +40,11 @@ pub(super) struct RefusedRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchFailure {
     pub(super) reason: String,
-    /// The mode that finds the refused record on the next attempt.
+    /// Finds the refused record on the next attempt.
     pub(super) isolate: Option<ProduceMode>,
 }
 
-/// The permanently refused records if Kafka stored all others, else the failure.
+/// The permanently refused records if Kafka stored all others.
 pub(super) type BatchResult = Result<Vec<RefusedRecord>, BatchFailure>;
 
 pub(super) struct Batch {
@@ -62,7 +59,6 @@ struct BatchState {
     failure: Option<BatchFailure>,
     refused: Vec<RefusedRecord>,
     result: Option<oneshot::Sender<BatchResult>>,
-    /// Released with the result.
     permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -1,5 +1,5 @@
 //! Dead letters: a permanently refused event is returned to its sender
-//! (`StreamLogsResponse.refused`), and an `event_dead_lettered` event on the topic names it.
+//! (`StreamLogsResponse.refused`), and an `event_dead_lettered` event names it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,11 +16,8 @@ use crate::{
 
 static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("logging"));
 
-/// Logs permanently refused records, writes an `event_dead_lettered` event for each, and returns
-/// the entries for their sender. If Kafka refuses such an event too, the refusal is only logged.
-///
-/// # Errors
-/// If Kafka does not store those events now.
+/// Logs refused records, writes an `event_dead_lettered` event for each, and returns the entries
+/// for their sender. If Kafka refuses such an event too, it is only logged.
 pub(super) async fn report(
     kafka: &Arc<KafkaProducer>,
     refused: Vec<RefusedRecord>,

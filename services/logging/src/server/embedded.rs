@@ -1,8 +1,7 @@
-//! Embedded Kafka broker: librdkafka's mock cluster, for a store without an external Kafka.
+//! Embedded Kafka broker: librdkafka's mock cluster, on a loopback port.
 //!
-//! It serves the Kafka protocol on a loopback port, so that any client can consume from it. It
-//! holds the newest 5 MiB of each partition in memory. After a restart, senders ship their retained
-//! events again.
+//! It holds the newest 5 MiB of each partition in memory. After a restart, senders ship their
+//! retained events again.
 
 use std::{
     fmt::Display,
@@ -21,7 +20,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A running broker. Dropping it stops the broker within 5 seconds.
+/// A running broker; drop stops it within 5 seconds.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     bootstrap_servers: String,
@@ -30,10 +29,10 @@ pub struct EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Starts a broker with one topic. Each partition takes up to about 5 MiB of memory.
+    /// Starts a broker with one topic, of up to about 5 MiB per partition.
     ///
     /// # Errors
-    /// If librdkafka finds no free port or thread, or does not start within 10 seconds.
+    /// If there is no free port or thread, or it takes over 10 seconds.
     pub fn start(topic: &str, partitions: i32) -> Result<Self, StartError> {
         let failed = |reason: &dyn Display| {
             StartError::new(format!(
@@ -59,7 +58,7 @@ impl EmbeddedBroker {
         &self.bootstrap_servers
     }
 
-    /// Runs `action` on the broker's thread, for tests that inject faults. Returns `None` if that
+    /// Runs `action` on the broker's thread, for fault injection in tests. Returns `None` if the
     /// thread has ended.
     pub fn with<T: Send + 'static>(
         &self,
@@ -106,7 +105,7 @@ fn await_start(
     }
 }
 
-/// Owns the cluster, which is not `Send`.
+/// The cluster is not `Send`.
 fn run(
     topic: &str,
     partitions: i32,

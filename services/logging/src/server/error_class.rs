@@ -1,7 +1,7 @@
 //! Classifies librdkafka's error codes: retry the record, or refuse it permanently.
 //!
-//! Every known code is listed. Unknown codes are [`ErrorClass::Retryable`]: waiting loses nothing,
-//! and the age of the oldest event reveals the problem.
+//! Unknown codes are [`ErrorClass::Retryable`]: waiting loses nothing, and the age of the oldest
+//! event reveals the problem.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
@@ -9,9 +9,9 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 pub(super) enum ErrorClass {
     /// A retry may succeed without a change of the record.
     Retryable,
-    /// Kafka refuses this record permanently; in a batch, one of its records.
+    /// In a batch: one of its records is refused.
     Refused,
-    /// Kafka refuses the record's timestamp and may accept it without one.
+    /// Kafka may accept the record without its timestamp.
     TimestampRefused,
 }
 
@@ -37,7 +37,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         // Another record of the batch was refused; a retry alone succeeds.
         | Code::InvalidDifferentRecord => ErrorClass::Refused,
 
-        // The network and the brokers.
+        // Network and brokers.
         Code::BrokerDestroy
         | Code::BrokerTransportFailure
         | Code::Resolve
@@ -96,7 +96,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::InvalidPrincipalType
         | Code::UnacceptableCredential
         | Code::PrincipalDeserializationFailure
-        // The topic and its settings: the same for all records.
+        // Topic and settings: the same for all records.
         | Code::UnknownPartition
         | Code::UnknownTopic
         | Code::UnknownTopicOrPartition
@@ -115,7 +115,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::UnsupportedVersion
         | Code::InvalidRequest
         | Code::NotConfigured
-        // The producer's state: gone with the next attempt or a new producer.
+        // Producer: gone with the next attempt or a new producer.
         | Code::QueueFull
         | Code::Retry
         | Code::PurgeQueue
@@ -142,7 +142,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::OperationNotAttempted
         | Code::UnknownProducerId
         | Code::ProducerFenced
-        // The local machine.
+        // Local machine.
         | Code::Fail
         | Code::CriticalSystemResource
         | Code::FileSystem
@@ -156,7 +156,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::Application
         | Code::Noop
         | Code::Unknown
-        // Consumers, groups, administration and telemetry: not about a record.
+        // Consumers, groups, administration and telemetry.
         | Code::PartitionEOF
         | Code::WaitingForCoordinator
         | Code::UnknownGroup
@@ -202,7 +202,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::StaleMemberEpoch
         | Code::UnknownSubscriptionId
         | Code::TelemetryTooLarge
-        // Enumeration markers and success.
+        // Markers and success.
         | Code::Begin
         | Code::End
         | Code::EndAll

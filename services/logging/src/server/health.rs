@@ -1,5 +1,3 @@
-//! Kafka health check for `/readyz`; also creates the topic if it is missing.
-
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::Part;
@@ -13,7 +11,7 @@ use crate::{
     topic_admin::{self, TopicState},
 };
 
-/// Lower limit of the interval: librdkafka reports errors in bursts.
+/// librdkafka reports errors in bursts.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn watch_health(
@@ -99,7 +97,6 @@ async fn topic_state(kafka: &Arc<KafkaProducer>) -> Result<TopicState, String> {
     answer.await.unwrap_or_else(|error| Err(format!("the metadata request failed: {error}")))
 }
 
-/// Returns the reason if the topic was not created.
 async fn create(kafka: &KafkaProducer) -> Result<(), String> {
     let config = &kafka.config;
     let (brokers, topic) = (&config.kafka.brokers, &config.topic);
@@ -117,7 +114,7 @@ async fn create(kafka: &KafkaProducer) -> Result<(), String> {
             partitions = topic.partitions,
             "created the Kafka topic"
         ),
-        // Another replica created it.
+        // By another replica.
         Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
         // The embedded broker does not know the request; librdkafka then reports `Fail`.
         Err(
@@ -150,7 +147,7 @@ async fn log_setting_differences(kafka: &KafkaProducer) {
     }
 }
 
-/// Requests metadata with auto-creation, for brokers without CreateTopics such as the embedded one.
+/// For brokers without CreateTopics such as the embedded one.
 async fn request_auto_creation(kafka: &KafkaProducer) {
     let config = &kafka.config;
     let Ok(mut client) = config.kafka.client() else { return };

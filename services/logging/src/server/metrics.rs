@@ -1,5 +1,3 @@
-//! Metrics of the logging service.
-
 use std::sync::LazyLock;
 
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};

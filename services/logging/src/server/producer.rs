@@ -1,4 +1,4 @@
-//! The Kafka producer: one result per batch, and a new librdkafka producer after a fatal error.
+//! The Kafka producer: one result per batch; a new librdkafka producer after a fatal error.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
@@ -31,20 +31,20 @@ use crate::connection::KafkaContext;
 /// `queue_bytes` is the effective limit.
 const MAX_QUEUED_RECORDS: usize = 10_000_000;
 
-/// The new producer may fail in the same way, for example without permission.
+/// The new producer may fail in the same way.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time without a refusal before batches resume; twice this time if the producer is not idle.
+/// Before batches resume; twice this time if the producer is not idle.
 const SINGLE_MODE_TIME: Duration = Duration::from_secs(30);
 
-/// librdkafka's value for no timestamp.
+/// librdkafka's value.
 const NO_TIMESTAMP: i64 = -1;
 
 pub(crate) struct KafkaProducer {
     pub(super) config: Config,
     producer: RwLock<Arc<ActiveProducer>>,
     refused_at: Mutex<Option<Instant>>,
-    /// One permit for each queued byte.
+    /// One per queued byte.
     queue_permits: Arc<Semaphore>,
     pub(super) context: KafkaContext,
 }
@@ -59,8 +59,8 @@ pub(super) struct ActiveProducer {
     generation: RwLock<u64>,
 }
 
-/// A sender's access to one producer generation. It ends with that generation: records after a
-/// failed one must not overtake it, so the sender sends all of them again in a new session.
+/// A sender's access to one producer generation. Records after a failed one must not overtake it:
+/// the sender repeats all of them in a new session.
 pub(super) struct ProducerSession {
     kafka: Arc<KafkaProducer>,
     active: Weak<ActiveProducer>,
@@ -100,7 +100,6 @@ impl KafkaProducer {
         // A batch may exceed a small limit; then it takes all permits.
         let permits = u32::try_from(bytes.min(self.config.queue_bytes.max(MAX_RECORD_BYTES)))
             .unwrap_or(u32::MAX);
-        // The semaphore is never closed.
         Arc::clone(&self.queue_permits).acquire_many_owned(permits).await.ok()
     }
 
@@ -119,7 +118,7 @@ impl KafkaProducer {
         Arc::clone(&slot)
     }
 
-    /// Switches to a stricter mode, so that each record gets its own result.
+    /// Switches to a stricter mode: each record gets its own result.
     pub(super) fn isolate(&self, mode: ProduceMode, reason: &str) {
         self.record_refusal();
         let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +149,7 @@ impl KafkaProducer {
         }
     }
 
-    /// Pending records fail, and their senders send them again.
+    /// Pending records fail; their senders send them again.
     fn replace(&self, slot: &mut Arc<ActiveProducer>, mode: ProduceMode, reason: &str) {
         match producer(&self.config, self.context.clone(), mode) {
             Ok(fresh) => {
@@ -181,11 +180,8 @@ impl KafkaProducer {
         }
     }
 
-    /// Purges the producer when its oldest batch exceeds the delivery timeout; all batches fail
-    /// together.
-    ///
-    /// librdkafka's own timeout is per record: it would drop the oldest record and write later ones
-    /// before the sender repeats the first.
+    /// Purges the producer when its oldest batch exceeds the delivery timeout. librdkafka's own
+    /// timeout per record would write later records before the sender repeats the first.
     pub(super) async fn enforce_delivery_timeout(&self) {
         let timeout = self.config.delivery_timeout;
         let pause = (timeout / 40).clamp(Duration::from_millis(10), Duration::from_millis(500));
@@ -233,7 +229,7 @@ impl KafkaProducer {
 }
 
 impl ProducerSession {
-    /// Enqueues a batch in order when the queue has capacity. Returns `None` if an earlier batch
+    /// Enqueues a batch in order once the queue has capacity. Returns `None` if an earlier batch
     /// failed, which ends the session.
     pub(super) async fn produce(
         &mut self,
@@ -265,7 +261,7 @@ impl ProducerSession {
                 continue;
             };
             match error.rdkafka_error_code().map_or(ErrorClass::Retryable, classify) {
-                // Refused by librdkafka itself, so no other record is affected.
+                // Refused by librdkafka itself: no other record is affected.
                 ErrorClass::Refused | ErrorClass::TimestampRefused => batch.refused(&error, &value),
                 ErrorClass::Retryable => {
                     self.failed = true;
@@ -283,7 +279,7 @@ impl ProducerSession {
 }
 
 impl ActiveProducer {
-    /// librdkafka reports a fatal error under the code of its cause, so only this call reveals it.
+    /// librdkafka reports a fatal error under the code of its cause; only this call reveals it.
     pub(super) fn fatal_error(&self) -> Option<String> {
         self.producer.client().fatal_error().map(|(_, reason)| reason)
     }
@@ -293,8 +289,8 @@ impl ActiveProducer {
         pending.first_key_value().map(|(_, since)| since.elapsed())
     }
 
-    /// Drops all queued and in-flight records. Those that Kafka has already received are the oldest
-    /// of each partition, so repeats keep the order.
+    /// Drops all queued and in-flight records. Those that Kafka already has are the oldest of each
+    /// partition, so repeats keep the order.
     fn purge(&self) {
         *self.generation.write().unwrap_or_else(PoisonError::into_inner) += 1;
         self.producer.purge(PurgeConfig::default().queue().inflight());
@@ -313,32 +309,30 @@ fn producer(
     let attempt_ms = (config.delivery_timeout.as_millis() / 3).clamp(100, 30_000);
     let mut client = config.kafka.client()?;
     match mode {
-        // After a refusal the producer stops, so that later records do not overtake the rest of the
-        // batch.
+        // After a refusal the producer stops, so that later records do not overtake the batch.
         ProduceMode::Batched => client.set("enable.gapless.guarantee", "true"),
         ProduceMode::Single | ProduceMode::SingleNoTimestamp => {
             client.set("batch.num.messages", "1")
         }
     };
     let producer = client
-        // Prevents duplicates and reordering by librdkafka's retries.
+        // No duplicates or reordering by librdkafka's retries.
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        // Unlimited; `enforce_delivery_timeout` applies instead.
+        // `enforce_delivery_timeout` applies instead.
         .set("delivery.timeout.ms", "0")
-        // A third of the delivery timeout, so that a hanging broker leaves time for another
-        // attempt. The first limits the broker's wait for its replicas; the second detects a silent
-        // connection.
+        // A third of the delivery timeout leaves time for another attempt. The first limits the
+        // broker's wait for its replicas; the second detects a silent connection.
         .set("request.timeout.ms", attempt_ms.to_string())
         .set("socket.timeout.ms", attempt_ms.to_string())
         .set("queue.buffering.max.messages", MAX_QUEUED_RECORDS.to_string())
         // `queue_permits` limits the bytes.
         .set("queue.buffering.max.kbytes", "2147483647")
         .set("message.max.bytes", (MAX_RECORD_BYTES + 1024).to_string())
-        // The only codec built into every Kafka client. Level 1 compresses the JSON to a fifth.
+        // The only codec built into every client. Level 1 compresses the JSON to a fifth.
         .set("compression.type", "gzip")
         .set("compression.level", "1")
-        // The partitioner of the Java client.
+        // The Java client's partitioner.
         .set("partitioner", "murmur2_random")
         .create_with_context(DeliveryContext(context))
         .map_err(|error| config.kafka.creation_error(&error))?;

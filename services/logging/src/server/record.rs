@@ -1,23 +1,21 @@
-//! Kafka record of an event.
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::{json, proto::LogMessage, rules};
 
-/// Header with the event's name, so that consumers can filter without parsing.
+/// The event's name: consumers can filter without parsing.
 pub(crate) const HEADER_EVENT: &str = "event";
 pub(crate) const HEADER_SCHEMA: &str = "schema";
 /// The value is the proto3 JSON of this message.
 pub(crate) const SCHEMA: &str = "merch.logging.v1.LogMessage";
 pub(crate) const HEADER_SCHEMA_VERSION: &str = "schema_version";
-/// Raised by incompatible changes only; added members are compatible.
+/// Raised by incompatible changes only.
 pub(crate) const SCHEMA_VERSION: &str = "1";
-/// Header with the trace context of the request that caused the event (W3C Trace Context, level 1).
+/// Trace context of the causing request (W3C Trace Context, level 1).
 pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 
-/// Limit for key, value and headers. Kafka's default `message.max.bytes` is 1,048,588 with framing.
+/// Key, value and headers. Kafka's default `message.max.bytes` is 1,048,588 with framing.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 
 pub(crate) struct ProducerRecord {
@@ -29,7 +27,7 @@ pub(crate) struct ProducerRecord {
 }
 
 impl ProducerRecord {
-    /// Returns the violated expectation if Kafka could never store the event.
+    /// Returns why Kafka could never store the event.
     pub(crate) fn new(event: LogMessage) -> Result<Self, String> {
         let value = json::to_vec(&event)
             .map_err(|error| format!("an event that can be encoded as JSON: {error}"))?;
@@ -72,9 +70,8 @@ fn timestamp(event: &LogMessage, now: SystemTime) -> Option<i64> {
     (timestamp >= 0).then(|| timestamp.min(now))
 }
 
-/// Returns the key, which selects the partition and so the order: events of one user or order share
-/// a key. Others use their id, because the refusals of one popular product would fill a single
-/// partition.
+/// Events of one user or order share a key, and so a partition and its order. Others use their id:
+/// refusals of one popular product would fill a partition.
 fn key(event: LogMessage) -> String {
     if event.subject.starts_with("user:") || event.subject.starts_with("order:") {
         event.subject
@@ -83,10 +80,8 @@ fn key(event: LogMessage) -> String {
     }
 }
 
-/// Returns the trace context of an event that has a trace id.
-///
 /// The span id is the second half of the event's id, because the event does not know its span. The
-/// sampled flag is set: it means "may have been recorded" (W3C Trace Context, 3.2.2.5.1).
+/// sampled flag means "may have been recorded" (W3C Trace Context, 3.2.2.5.1).
 fn traceparent(event: &LogMessage) -> Option<String> {
     let id = uuid::Uuid::parse_str(&event.id).ok()?;
     (rules::is_trace_id(&event.trace_id) && event.trace_id.bytes().any(|digit| digit != b'0'))

@@ -1,5 +1,3 @@
-//! tonic service: runs each `StreamLogs` call in a task.
-
 use std::sync::Arc;
 
 use merch_chassis::grpc::Peer;

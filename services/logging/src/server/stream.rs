@@ -1,5 +1,4 @@
-//! One `StreamLogs` call: receives requests and acknowledges them in order, with several in flight
-//! to Kafka.
+//! One `StreamLogs` call: acknowledges requests in order, with several in flight to Kafka.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +23,7 @@ struct PendingRequest {
     result: oneshot::Receiver<BatchResult>,
 }
 
-/// `sender` is the role of the client certificate, if there is one.
+/// `sender`: the role in the client certificate.
 pub(super) async fn serve(
     sender: Option<Role>,
     inbound: Streaming<StreamLogsRequest>,
@@ -66,7 +65,7 @@ pub(super) async fn serve(
     metrics::STREAMS.dec();
 }
 
-/// Ends with `Ok` when the sender closes its side.
+/// `Ok` when the sender closes its side.
 async fn receive(
     sender: Option<Role>,
     mut inbound: Streaming<StreamLogsRequest>,
@@ -135,7 +134,7 @@ fn check(
     if violations.is_empty() { Ok(records) } else { Err(violations) }
 }
 
-/// Acknowledges requests in order. Returns the status after the first failure.
+/// In order. Returns the status after the first failure.
 async fn acknowledge(
     mut queue: mpsc::Receiver<PendingRequest>,
     responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
@@ -146,8 +145,8 @@ async fn acknowledge(
         let refused = batch_outcome((&mut result).await, kafka).await?;
         let mut acknowledged = sequence;
         let mut failed = None;
-        // Completed requests share one response, except for those with refused events, so that a
-        // response stays small.
+        // Completed requests share one response, except for those with refused events, to keep it
+        // small.
         next = loop {
             if !refused.is_empty() {
                 break None;

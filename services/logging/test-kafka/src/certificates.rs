@@ -1,5 +1,3 @@
-//! Test certificate authorities and the server certificate.
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,8 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// PEM files of an authority and its server certificate for `localhost`, and of an unrelated
-/// authority.
+/// PEM files: an authority, its server certificate for `localhost`, and an unrelated authority.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     ca: PathBuf,
@@ -37,7 +34,7 @@ impl Certificates {
         files
     }
 
-    /// Returns the authority that issued the server certificate.
+    /// Returns the server certificate's authority.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
         &self.ca

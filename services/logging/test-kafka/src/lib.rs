@@ -1,11 +1,10 @@
 //! Starts Apache Kafka for tests.
 //!
-//! [`Kafka::start`] runs one broker (4.1.1, KRaft) on free loopback ports with a temporary folder;
-//! [`Options`] has other setups. A broker takes about two seconds and 300 MB, so tests share one
-//! ([`Kafka::shared`]) with their own topics where possible.
+//! [`Kafka::start`] runs one broker (4.1.1, KRaft) on free loopback ports; [`Options`] has other
+//! setups. A broker takes about two seconds and 300 MB, so tests share one ([`Kafka::shared`]).
 //!
-//! `tools/install kafka` downloads the jars from Maven Central. The brokers end with the [`Kafka`]
-//! value or with the test process, even after `kill -9`.
+//! `tools/install kafka` downloads the jars. The brokers end with the [`Kafka`] value or with the
+//! test process, even after `kill -9`.
 #![allow(
     clippy::unwrap_used,
     reason = "tests use it, and a test that cannot go on should stop where it is"
@@ -33,7 +32,7 @@ use self::{process::Java, properties::Ports, reaper::Reaper};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// User of a Kafka with [`SecurityProtocol::SaslSsl`].
+/// User with [`SecurityProtocol::SaslSsl`].
 pub const USER: &str = "merch";
 /// The user's password.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -41,11 +40,11 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// Setup of a [`Kafka`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Number of brokers. Each is a controller too.
+    /// Number of brokers, each also a controller.
     pub brokers: usize,
     /// Security protocol for clients.
     pub security_protocol: SecurityProtocol,
-    /// Metadata storage, and so the Kafka version.
+    /// Metadata storage.
     pub metadata_mode: MetadataMode,
     /// Further lines for `server.properties`.
     pub properties: Vec<String>,
@@ -89,7 +88,7 @@ impl MetadataMode {
     }
 }
 
-/// A running Kafka. Dropping it ends the brokers.
+/// A running Kafka. Drop ends the brokers.
 #[derive(Debug)]
 pub struct Kafka {
     options: Options,
@@ -98,7 +97,7 @@ pub struct Kafka {
     brokers: Vec<Option<process::Jvm>>,
     zookeeper: Option<process::Jvm>,
     certificates: Option<Certificates>,
-    /// Declared before the folder: dropped first.
+    /// Dropped before the folder.
     _reaper: Reaper,
     folder: TempDir,
 }
@@ -107,14 +106,13 @@ impl Kafka {
     /// Starts one broker without security.
     ///
     /// # Panics
-    /// If the jars are missing or the broker does not start; the message has the remedy or the end
-    /// of the broker's log.
+    /// If the jars are missing or the broker does not start.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    /// Returns the Kafka that the tests of a program share. Tests must not stop it.
+    /// Returns the Kafka that a program's tests share and must not stop.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -167,7 +165,7 @@ impl Kafka {
         };
         for number in 0..kafka.options.brokers {
             kafka.format_storage(number);
-            // Start all first: brokers wait for each other.
+            // Brokers wait for each other.
             let running = kafka.start_broker(number);
             kafka.brokers.push(Some(running));
         }
@@ -177,7 +175,7 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// Returns the clients' addresses: `127.0.0.1:port`, separated by commas.
+    /// Returns the clients' addresses, separated by commas.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         let addresses: Vec<String> =
@@ -202,7 +200,7 @@ impl Kafka {
         self.brokers[broker].take().expect("a broker that runs").kill();
     }
 
-    /// Restarts a killed broker with the same ports and data, and waits until it serves.
+    /// Restarts a killed broker with the same ports and data.
     ///
     /// # Panics
     /// If it does not start.
@@ -213,7 +211,7 @@ impl Kafka {
         self.brokers[broker] = Some(running);
     }
 
-    /// Pauses a broker (SIGSTOP): its connections stay open without answers.
+    /// Pauses a broker (SIGSTOP); connections stay open.
     ///
     /// # Panics
     /// If it does not run.
@@ -229,8 +227,7 @@ impl Kafka {
         self.brokers[broker].as_ref().expect("a broker that runs").signal("-CONT");
     }
 
-    /// Returns the batches of a partition in a broker's files, oldest first. Unflushed batches are
-    /// missing.
+    /// Returns the batches in a broker's files, oldest first; unflushed ones are missing.
     ///
     /// # Panics
     /// If the broker has no such partition.
@@ -248,7 +245,6 @@ impl Kafka {
         self.folder.path().join(number.to_string())
     }
 
-    /// Writes the settings and formats the data folder of a broker.
     fn format_storage(&self, number: usize) {
         let home = self.home(number);
         fs::create_dir(&home).unwrap();
@@ -304,8 +300,7 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        // SIGKILL, as the data is no longer needed. Brokers first: without ZooKeeper they log
-        // errors.
+        // SIGKILL: the data is no longer needed. Brokers first: without ZooKeeper they log errors.
         for running in self.brokers.iter_mut().filter_map(Option::take).chain(self.zookeeper.take())
         {
             running.kill();
@@ -317,7 +312,6 @@ impl Drop for Kafka {
 const CLUSTER: &str = "bWVyY2gtdGVzdC1rYWZrYQ";
 
 impl MetadataMode {
-    /// The log line of a broker that serves.
     fn started_message(self) -> &'static str {
         match self {
             Self::KRaft => "Kafka Server started",
@@ -337,8 +331,7 @@ fn start_zookeeper(java: &Java, folder: &Path, ports: Ports) -> Result<process::
     Ok(running)
 }
 
-/// Returns a free loopback port outside of the ephemeral range, so that it is still free when a
-/// broker restarts.
+/// Outside of the ephemeral range, so that it is still free when a broker restarts.
 fn free_port() -> u16 {
     use std::hash::{BuildHasher as _, RandomState};
     (0..1000)

@@ -1,4 +1,4 @@
-//! JVM processes: started with limits, observed through their log, killed by id.
+//! JVM processes.
 
 use std::{
     fs::{self, File},
@@ -10,8 +10,7 @@ use std::{
 
 use crate::{command_output, root};
 
-/// By default Java takes a quarter of the memory, and a compiler and collector thread for each
-/// core.
+/// By default Java takes a quarter of the memory, and compiler and collector threads for each core.
 const JVM_OPTIONS: [&str; 6] = [
     "-Xms64m",
     "-Xmx256m",
@@ -21,7 +20,6 @@ const JVM_OPTIONS: [&str; 6] = [
     "-Xshare:auto",
 ];
 
-/// The jars of a Kafka version.
 #[derive(Clone, Debug)]
 pub(crate) struct Java {
     jars: PathBuf,
@@ -45,14 +43,14 @@ impl Java {
             "-Dzookeeper.admin.enableServer=false",
         ]);
         command.arg("-cp").arg(self.jars.join("*")).args(arguments).stdin(Stdio::null());
-        // Variables of the environment must not affect the brokers.
+        // The environment must not affect the brokers.
         for variable in ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"] {
             command.env_remove(variable);
         }
         command
     }
 
-    /// Starts a JVM with output in `home/log` and its id in `home/pid`, where the reaper finds it.
+    /// Output goes to `home/log`, the id to `home/pid`, for the reaper.
     pub(crate) fn run(&self, home: &Path, arguments: &[&str]) -> Jvm {
         let java = self.command(arguments);
         let log = home.join("log");
@@ -80,7 +78,6 @@ impl Java {
     }
 }
 
-/// A running JVM.
 #[derive(Debug)]
 pub(crate) struct Jvm {
     child: Child,
@@ -89,7 +86,7 @@ pub(crate) struct Jvm {
 }
 
 impl Jvm {
-    /// Waits until the log has `text`. Returns the end of the log if it does not.
+    /// Returns the end of the log if `text` does not appear.
     pub(crate) fn wait_for(&mut self, text: &str, timeout: Duration) -> Result<(), String> {
         let deadline = Instant::now() + timeout;
         loop {

@@ -1,5 +1,3 @@
-//! Lines of `server.properties`.
-
 use std::path::Path;
 
 use crate::{Certificates, MetadataMode};
@@ -15,7 +13,7 @@ fn lines(text: &[&str]) -> Vec<String> {
     text.iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// Settings that save resources and do not affect clients.
+/// Settings that save resources without affecting clients.
 pub(crate) fn common(brokers: usize) -> Vec<String> {
     let mut common = lines(&[
         "auto.create.topics.enable=false",

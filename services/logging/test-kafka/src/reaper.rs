@@ -1,7 +1,5 @@
-//! A helper process that kills the brokers when this process ends.
-//!
-//! A test program calls `exit`, which drops no statics, or is killed. So the reaper waits until a
-//! pipe from this process closes.
+//! Kills the brokers when this process ends, because `exit` drops no statics: the reaper waits
+//! until a pipe closes.
 
 use std::{
     path::Path,
@@ -17,7 +15,6 @@ done
 rm -rf "$1"
 "#;
 
-/// Kills its processes when dropped or when this process ends.
 #[derive(Debug)]
 pub(crate) struct Reaper(Child);
 

@@ -1,5 +1,4 @@
-//! Reads record batches from a broker's segment files, because clients do not see the stored
-//! format.
+//! Reads record batches from segment files: clients do not see the stored format.
 
 use std::{fs, path::Path};
 
@@ -12,7 +11,7 @@ pub struct Batch {
     pub records: i32,
     /// 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
     pub compression: u8,
-    /// Producer id; -1 if it is not idempotent.
+    /// Producer id; -1 if not idempotent.
     pub producer: i64,
     /// Sequence number of the first record.
     pub base_sequence: i32,

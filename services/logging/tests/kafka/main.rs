@@ -1,11 +1,11 @@
 //! The logging service with Apache Kafka.
 //!
-//! Most tests share a broker and use their own topics. Tests that stop or reconfigure brokers run
-//! one after another, because each broker takes 300 MB.
+//! Most tests share a broker. Tests that stop or reconfigure brokers run one after another, because
+//! each broker takes 300 MB.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-/// Tests that need a Java runtime and Maven; `tools/test` skips them if those are missing.
+/// Need a Java runtime and Maven; `tools/test` skips them if those are missing.
 mod needs_java {
     mod broker_failures;
     mod clients;

@@ -1,5 +1,3 @@
-//! Shared helpers: events of many orders, exclusive brokers, and a plain consumer.
-
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
@@ -33,7 +31,7 @@ use tonic::{Code, Status, transport::Endpoint};
 
 use crate::logging_support::{DEADLINE, event};
 
-/// A Kafka of one test. Only one exists at a time.
+/// Only one exists at a time.
 pub(crate) struct ExclusiveKafka {
     pub(crate) kafka: Kafka,
     _guard: MutexGuard<'static, ()>,
@@ -51,7 +49,7 @@ pub(crate) async fn shared_kafka() -> &'static Kafka {
     spawn_blocking(Kafka::shared).await.unwrap()
 }
 
-/// Returns the event with this number, for one of `orders` orders, with a trace id.
+/// Numbered, for one of `orders` orders, with a trace id.
 pub(crate) fn order_event(number: usize, orders: usize) -> LogMessage {
     LogMessage {
         subject: format!(
@@ -69,17 +67,13 @@ pub(crate) fn order_events(numbers: Range<usize>, orders: usize) -> Vec<LogMessa
     numbers.map(|number| order_event(number, orders)).collect()
 }
 
-/// Orders of the events that a [`Sender`] sends.
 pub(crate) const ORDERS: usize = 40;
-/// Events in a request of a [`Sender`].
 pub(crate) const BATCH: usize = 100;
 
-/// Sends each event once on one stream, without retries; so duplicates on the topic come from the
-/// producer.
+/// Sends each event once, so duplicates on the topic come from the producer.
 pub(crate) struct Sender {
     requests: mpsc::Sender<StreamLogsRequest>,
     sent: usize,
-    /// Number of acknowledged events.
     pub(crate) acknowledged: Arc<AtomicUsize>,
     responses_task: JoinHandle<Result<(), Status>>,
 }
@@ -106,7 +100,7 @@ impl Sender {
         Self { requests, sent: 0, acknowledged, responses_task }
     }
 
-    /// Sends events with these numbers. Waits while the service does not read.
+    /// Waits while the service does not read.
     pub(crate) async fn send(&mut self, numbers: Range<usize>) {
         for first in numbers.step_by(BATCH) {
             self.sent += BATCH;
@@ -122,13 +116,12 @@ impl Sender {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Waits until the service ends the stream with an error.
     pub(crate) async fn expect_failure(self) {
         let ended = timeout(DEADLINE, self.responses_task).await.expect("the stream ends").unwrap();
         assert_eq!(ended.expect_err("an error status").code(), Code::Unavailable);
     }
 
-    /// Closes the sending side and waits for all acknowledgements.
+    /// Waits for all acknowledgements.
     pub(crate) async fn finish(self) {
         drop(self.requests);
         timeout(DEADLINE, self.responses_task)
@@ -150,7 +143,6 @@ pub(crate) fn config(kafka: impl Into<Connection>, topic: &str) -> Config {
     }
 }
 
-/// A record as a plain consumer sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumedRecord {
     pub(crate) partition: i32,
@@ -166,7 +158,7 @@ impl ConsumedRecord {
     }
 }
 
-/// Reads all records of a topic, partition by partition, with a plain consumer.
+/// Partition by partition.
 pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<ConsumedRecord> {
     let topic = topic.to_owned();
     spawn_blocking(move || {
@@ -211,8 +203,8 @@ pub(crate) async fn consume(brokers: String, topic: &str) -> Vec<ConsumedRecord>
     .unwrap()
 }
 
-/// Asserts that `records` are the events with these numbers, each key in one partition and in
-/// order. Returns the number of duplicates.
+/// Asserts that `records` are these events, each key in one partition and in order. Returns the
+/// number of duplicates.
 pub(crate) fn check_complete_and_ordered(
     records: &[ConsumedRecord],
     numbers: Range<usize>,

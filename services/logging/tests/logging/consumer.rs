@@ -1,5 +1,3 @@
-//! Reading the topic.
-
 use std::{ops::ControlFlow, time::Duration};
 
 use merch_logging::{

@@ -1,5 +1,3 @@
-//! Durability, recovery and limits of the journal.
-
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown, symlink},
@@ -31,14 +29,12 @@ async fn read_numbers(journal: &Journal) -> Vec<usize> {
     numbers(&read(journal).await.into_iter().map(|(_, event)| event).collect::<Vec<_>>())
 }
 
-/// Appends events sequentially.
 async fn append(journal: &Journal, numbers: std::ops::Range<usize>) {
     for event in events(numbers) {
         journal.append(event).await.unwrap();
     }
 }
 
-/// Acknowledges the `count` oldest events.
 async fn acknowledge(journal: &Journal, count: usize) {
     let positions: Vec<JournalPosition> =
         read(journal).await.into_iter().take(count).map(|(position, _)| position).collect();
@@ -56,7 +52,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Opens a journal with one segment for each written group.
+/// One segment per written group.
 fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
     Journal::open(
         folder,
@@ -149,7 +145,7 @@ async fn torn_tail_loses_only_the_torn_record() {
     let bytes = fs::read(&segments(whole.path())[0]).unwrap();
     for length in two..bytes.len() {
         // Torn writes with and without trailing zeros, as file systems leave them. Few lengths get
-        // zeros, because each case takes several fsyncs.
+        // zeros: each case takes several fsyncs.
         let paddings: &[usize] = if length % 32 == 0 { &[0, 1, 8, 4096] } else { &[0] };
         for &padding in paddings {
             let folder = tempdir().unwrap();
@@ -159,7 +155,7 @@ async fn torn_tail_loses_only_the_torn_record() {
             )
             .unwrap();
             let journal = journal(folder.path());
-            // A record that ends in zeros may be completed by the padding.
+            // The padding may complete a record that ends in zeros.
             let read = read_numbers(&journal).await;
             assert!(
                 read == [0, 1] || (padding > 0 && read == [0, 1, 2]),
@@ -259,7 +255,7 @@ async fn exactly_the_retained_events_are_replayed() {
     {
         let journal = small(folder.path(), 5, true);
         assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
-        // Partly shipped again; the next start replays from the same record.
+        // The next start replays from the same record.
         acknowledge(&journal, 3).await;
     }
     {
@@ -369,7 +365,7 @@ async fn full_journal_refuses_events_until_acknowledgement() {
         };
         Journal::open(folder.path(), options).unwrap()
     };
-    // Events of the same size.
+    // Same size.
     let template = event(10);
     let event =
         |number: usize| LogMessage { request_id: format!("request-{number}"), ..template.clone() };

@@ -1,5 +1,4 @@
-//! Tests of journal, shipping, logging service and consumer over gRPC, with the embedded broker as
-//! Kafka.
+//! Journal, shipping, logging service and consumer over gRPC, with the embedded broker.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 #![allow(clippy::disallowed_macros, reason = "figures")]

@@ -1,5 +1,3 @@
-//! Kafka outages, refused records and fatal producer errors.
-
 use std::ops::ControlFlow;
 
 use merch_logging::{consumer, proto::LogMessage, server::embedded::EmbeddedBroker};
@@ -31,7 +29,7 @@ async fn service_without_kafka_is_not_ready_and_events_wait() {
     assert!(reasons[0].1.contains(broker.bootstrap_servers()), "{reasons:?}");
     assert_eq!(source.acknowledged(), 10);
 
-    // After the delivery timeout, the sender gets an error with a retry delay.
+    // After the delivery timeout.
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(90..91)).await;
     let status = sender.receive().await.unwrap_err();
@@ -116,7 +114,7 @@ async fn permanently_refused_record_becomes_a_dead_letter() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
-    // Kafka first refuses the whole batch, then the first record of single-record mode.
+    // First the whole batch, then the first record of single-record mode.
     broker
         .with(|cluster| {
             let errors = [RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_INVALID_RECORD];
@@ -194,7 +192,7 @@ async fn producer_is_replaced_after_a_fatal_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_topic_is_auto_created() {
-    // The embedded broker lacks CreateTopics; the topic is auto-created by a metadata request.
+    // The embedded broker lacks CreateTopics; a metadata request creates the topic.
     let broker = EmbeddedBroker::start("other", 1).unwrap();
     let service = Service::start(config(broker.bootstrap_servers())).await;
     let source = MemorySource::default();

@@ -1,5 +1,3 @@
-//! Shipping to several logging replicas: failover and balancing.
-
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -23,7 +21,7 @@ use crate::{
     },
 };
 
-/// A TCP proxy that can close its connections, or stop forwarding like a paused process.
+/// Can close its connections, or stop forwarding like a paused process.
 struct TcpProxy {
     address: SocketAddr,
     silent: CancellationToken,
@@ -78,15 +76,13 @@ async fn forward(
     }
 }
 
-/// Returns replicas at these addresses, all serving.
 async fn serving_replicas(addresses: &[SocketAddr]) -> Replicas {
     let replicas = replicas(addresses);
     until("all serve", || replicas.serving() == addresses.len()).await;
     replicas
 }
 
-/// Two replicas that acknowledge everything, each behind a proxy, and a sender with a stream to one
-/// of them.
+/// Two replicas, each behind a proxy, and a sender with a stream to one of them.
 struct TwoReplicas {
     proxies: [TcpProxy; 2],
     state: [Arc<Mutex<FakeState>>; 2],
@@ -111,7 +107,6 @@ impl TwoReplicas {
         Self { proxies, state: [state_one, state_other], source, shipping }
     }
 
-    /// Returns the index of the replica with the stream.
     fn active(&self) -> usize {
         let streams: Vec<usize> =
             self.state.iter().map(|state| state.lock().unwrap().streams).collect();
@@ -119,7 +114,7 @@ impl TwoReplicas {
         streams.iter().position(|streams| *streams == 1).unwrap()
     }
 
-    /// Sends events while `end` fails the active replica. Returns the time until the other replica
+    /// Sends events while `end` fails the active replica. Returns the time until the other one
     /// received events.
     async fn fail_over(self, end: impl FnOnce(&TcpProxy)) -> Duration {
         let active = self.active();
@@ -179,7 +174,6 @@ async fn draining_replica_causes_no_duplicates() {
         next += count;
     };
     push(1000);
-    // SIGTERM to each replica in turn, under load.
     for _ in 0..2 {
         let service = services.remove(0);
         let address = service.address;
@@ -208,7 +202,7 @@ async fn draining_replica_causes_no_duplicates() {
     }
 }
 
-/// Sends an event from each sender. Returns the senders whose event reached the first replica.
+/// Returns the senders whose event reached the first replica.
 async fn senders_on_first(
     senders: &[(MemorySource, Shipping)],
     first: &Mutex<FakeState>,
@@ -240,8 +234,8 @@ async fn senders_are_balanced_and_return_to_their_preferred_replica() {
             (source.clone(), Shipping::start_to(source, both.clone(), fast_options()))
         })
         .collect();
-    // On a busy machine a replica may be considered silent for a moment, so wait until the
-    // distribution is stable.
+    // On a busy machine a replica may seem silent for a moment; wait until the distribution is
+    // stable.
     let mut round = 0;
     let mut before = senders_on_first(&senders, &state_one, round).await;
     let mut unchanged_rounds = 0;

@@ -1,5 +1,3 @@
-//! The logging service with the embedded broker.
-
 use std::time::Duration;
 
 use merch_chassis::{
@@ -26,7 +24,6 @@ use crate::support::{
     events, fast_options, journal, numbers, records, until,
 };
 
-/// Returns the fields of the status's violations.
 fn refused_fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     status
@@ -62,7 +59,6 @@ async fn acknowledged_event_is_on_the_topic_as_proto3_json() {
     service.stop().await;
 }
 
-/// Returns the reconnect count of a source.
 fn reconnects(source: &str) -> f64 {
     let families = prometheus::gather();
     let counters =
@@ -162,7 +158,7 @@ async fn certificate_role_limits_service_and_actor() {
         source.dead_letters()
     };
 
-    // Each forged event is refused permanently; the others are delivered.
+    // Forged events are refused permanently.
     let mut sent = events(0..6);
     sent[1].service = "db".to_owned();
     sent[3].service = "logging".to_owned();
@@ -368,7 +364,7 @@ async fn shutdown_acknowledges_received_requests() {
     let mut sender = Sender::open(&service).await;
     sender.send(1, events(0..10)).await;
     assert_eq!(sender.receive().await.unwrap(), Some(1));
-    // Slow broker, so that the shutdown finds requests in flight.
+    // Slow, so that the shutdown finds requests in flight.
     broker
         .with(|cluster| cluster.broker_round_trip_time(-1, Duration::from_millis(100)))
         .unwrap()

@@ -1,5 +1,3 @@
-//! The shipping client with a fake logging service.
-
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -20,14 +18,14 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::support::{MemorySource, Shipping, event, events, fast_options, numbers, until};
 
-/// Response to a request: acknowledge, nothing, or end the stream.
+/// Acknowledge, nothing, or end the stream.
 type Behaviour =
     dyn Fn(&FakeState, &StreamLogsRequest) -> Result<Option<u64>, Status> + Send + Sync;
 
 #[derive(Default)]
 pub(crate) struct FakeState {
     pub(crate) streams: usize,
-    /// Stream, sequence and number of events of each request.
+    /// Stream, sequence and number of events.
     pub(crate) requests: Vec<(usize, u64, usize)>,
     pub(crate) acknowledged: Vec<LogMessage>,
 }
@@ -149,7 +147,6 @@ async fn requests_are_bounded_in_bytes() {
 
 #[tokio::test]
 async fn window_bounds_requests_in_flight() {
-    // One acknowledgement for eight requests.
     let (address, state) =
         FakeService::start(
             |_, request| Ok((request.sequence % 8 == 0).then_some(request.sequence)),
@@ -200,7 +197,6 @@ async fn acknowledge_timeout_reopens_the_stream() {
 
 #[tokio::test]
 async fn unacknowledged_events_are_sent_again() {
-    // Each stream acknowledges two requests and fails at the third.
     let (address, state) = FakeService::start(|_, request| {
         if request.sequence < 3 {
             Ok(Some(request.sequence))
@@ -327,7 +323,7 @@ async fn failed_source_calls_are_retried() {
 
 #[tokio::test]
 async fn shipping_starts_before_the_service_and_drain_times_out() {
-    // A free port without a listener.
+    // A free port.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let source = MemorySource::default();
     source.push([event(0)]);

@@ -1,6 +1,3 @@
-//! Shared helpers: events, a source in memory, the service in a runtime of its own, and reading of
-//! the topic.
-
 use std::{
     net::SocketAddr,
     ops::ControlFlow,
@@ -40,7 +37,7 @@ pub(crate) const TOPIC: &str = "log-channel";
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Returns an event with this number in its request id.
+/// The number is in its request id.
 pub(crate) fn event(number: usize) -> LogMessage {
     Origin::new("api")
         .event(Level::Info, event_name::USER_LOGGED_IN, format!("event {number}"))
@@ -60,7 +57,6 @@ pub(crate) fn numbers(events: &[LogMessage]) -> Vec<usize> {
         .collect()
 }
 
-/// Waits until the condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         while !holds() {
@@ -70,7 +66,6 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(timeout(DEADLINE, waiting).await.is_ok(), "timed out after {DEADLINE:?}: {what}");
 }
 
-/// Shipping options with short delays.
 pub(crate) fn fast_options() -> ShipOptions {
     ShipOptions {
         poll_interval: Duration::from_millis(200),
@@ -89,7 +84,6 @@ pub(crate) fn replicas(addresses: &[SocketAddr]) -> Replicas {
     client::find_replicas(&uris.join(","), &merch_chassis::grpc::Transport::default()).unwrap()
 }
 
-/// A running shipping task.
 pub(crate) struct Shipping {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -114,13 +108,12 @@ impl Shipping {
         Self { shutdown, task }
     }
 
-    /// Shuts down and waits for the drain.
     pub(crate) async fn drain(self) {
         self.shutdown.cancel();
         timeout(DEADLINE, self.task).await.expect("a drain ends").unwrap();
     }
 
-    /// Aborts the task, like a killed process.
+    /// Like a killed process.
     pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -131,7 +124,7 @@ pub(crate) fn journal(folder: &Path) -> Journal {
     Journal::open(folder, JournalOptions::default()).unwrap()
 }
 
-/// An in-memory source that asserts the guarantees of `ship`.
+/// Asserts the guarantees of `ship`.
 #[derive(Clone, Default)]
 pub(crate) struct MemorySource(Arc<Inner>);
 
@@ -159,12 +152,11 @@ impl MemorySource {
         self.0.state.lock().unwrap().acknowledged
     }
 
-    /// Message and reason of each.
+    /// Message and reason.
     pub(crate) fn dead_letters(&self) -> Vec<(String, String)> {
         self.0.state.lock().unwrap().dead_letters.clone()
     }
 
-    /// Fails the next `calls` calls.
     pub(crate) fn fail(&self, calls: usize) {
         self.0.state.lock().unwrap().failures = calls;
     }
@@ -232,7 +224,7 @@ impl EventSource for MemorySource {
     }
 }
 
-/// The logging service in a runtime of its own, so that it can be killed.
+/// Has its own runtime, so that it can be killed.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
@@ -241,7 +233,7 @@ pub(crate) struct Service {
     process: Process,
 }
 
-/// Dropping it ends all tasks and connections.
+/// Drop ends all tasks and connections.
 struct Process(Option<Runtime>);
 
 impl Drop for Process {
@@ -257,7 +249,7 @@ impl Service {
         Self::start_at(([127, 0, 0, 1], 0).into(), config).await
     }
 
-    /// Starts the service on the port of an earlier one.
+    /// On the port of an earlier one.
     pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -280,14 +272,12 @@ impl Service {
         timeout(DEADLINE, self.task).await.expect("a shutdown ends").unwrap().unwrap();
     }
 
-    /// Ends the service without a shutdown.
     pub(crate) async fn kill(self) {
         drop(self.process);
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
 }
 
-/// Settings with short timeouts.
 pub(crate) fn config(brokers: &str) -> Config {
     Config {
         topic: Topic { partitions: 2, ..Topic::new(TOPIC) },
@@ -308,7 +298,6 @@ pub(crate) fn read_options(brokers: &str, follow: bool) -> ReadOptions {
     }
 }
 
-/// Returns all records on the topic.
 pub(crate) async fn records(brokers: &str) -> Vec<ConsumerRecord> {
     let mut records = Vec::new();
     let reading = consumer::read(read_options(brokers, false), |record| {
@@ -319,7 +308,7 @@ pub(crate) async fn records(brokers: &str) -> Vec<ConsumerRecord> {
     records
 }
 
-/// Returns the numbers of the events on the topic without duplicates, in order of first arrival.
+/// Without duplicates, in order of first arrival.
 pub(crate) async fn distinct_numbers(brokers: &str) -> Vec<usize> {
     let mut ids = std::collections::HashSet::new();
     let mut events: Vec<LogMessage> =

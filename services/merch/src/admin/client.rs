@@ -1,5 +1,3 @@
-//! The client of the admin service: finds it, authenticates, retries, and explains failures.
-
 use std::time::{Duration, Instant};
 
 use merch_chassis::{
@@ -22,10 +20,9 @@ use uuid::Uuid;
 
 use crate::{admin_key, run_file, settings::operations::Target};
 
-/// The deadline of one call, including retries on other replicas. Shorter than [`RETRY_FOR`], so
-/// that a call that hangs is repeated.
+/// Of one call, retries included. Shorter than [`RETRY_FOR`], so that a hanging call is repeated.
 const CALL_DEADLINE: Duration = Duration::from_secs(4);
-/// How long to retry an unavailable service. Every admin call is idempotent.
+/// For an unavailable service. Every admin call is idempotent.
 const RETRY_FOR: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -39,7 +36,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Creates a client; it connects on the first call.
+    /// Connects on the first call.
     pub(super) fn connect(target: &Target) -> Result<Self, StartError> {
         let given = target.token.read()?;
         let (endpoint, token) = match (&target.db_endpoint, given) {
@@ -66,8 +63,7 @@ impl Client {
             .parse()
             .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file contains characters that are invalid in a header"))?;
         authorization.set_sensitive(true);
-        // Every db role reports the health of this service. A role without the admin service
-        // answers the call itself, with `Unimplemented`.
+        // Every db role reports this service's health; one without it answers `Unimplemented`.
         let replicas = Replicas::discover(
             Endpoints::parse("db", &endpoint, &target.internal.transport()?)?,
             SERVICE_NAME,
@@ -85,10 +81,7 @@ impl Client {
         RequestContext { request_id: self.request_id.clone(), trace_id: self.trace.id().to_owned() }
     }
 
-    /// Makes a call and retries while the service is unavailable, for up to [`RETRY_FOR`].
-    ///
-    /// # Errors
-    /// When the call is refused or the service stays unavailable.
+    /// Retries while the service is unavailable, for up to [`RETRY_FOR`].
     pub(super) async fn call<Q: Clone, A>(
         &self,
         message: Q,

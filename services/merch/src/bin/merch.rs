@@ -1,5 +1,4 @@
-//! The program `merch`. Its code is in the library beside it, which Cargo can compile before the
-//! services are linked.
+//! The program `merch`. Cargo can compile the library before the services are linked.
 
 use std::process::ExitCode;
 

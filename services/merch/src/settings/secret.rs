@@ -1,4 +1,4 @@
-//! Secrets: each is either the setting `MERCH_X` or in the file that `MERCH_X_FILE` names.
+//! Secrets: each is the setting `MERCH_X` or in the file that `MERCH_X_FILE` names.
 
 use std::{
     fmt::Display,
@@ -15,15 +15,12 @@ use zeroize::Zeroizing;
 
 use super::values::Secret;
 
-/// The maximum size of a secret's file, so that a wrong path, such as a device, fails.
+/// Rejects a wrong path, such as a device.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// Reads the secret of the setting `option`, such as `MERCH_DATABASE_PASSWORD`, from `value` or
-/// `file`; `None` if neither is set. One trailing line break of a file is removed.
-///
-/// # Errors
-/// When both are set, or the file cannot be read, is empty or is not UTF-8. Errors contain no
-/// secret.
+/// Reads the secret of the setting `option`, such as `MERCH_DATABASE_PASSWORD`; `None` if neither
+/// is set. One trailing line break of a file is removed. Fails if both are set, or the file is
+/// empty or not UTF-8. Errors contain no secret.
 pub(crate) fn read(
     option: &str,
     value: Option<&Secret>,
@@ -41,10 +38,7 @@ pub(crate) fn read(
     }
 }
 
-/// Reads a secret that may be arbitrary bytes, such as a key.
-///
-/// # Errors
-/// When both are set, or the file cannot be read or is empty.
+/// The secret may be arbitrary bytes, such as a key.
 pub(crate) fn read_bytes(
     option: &str,
     value: Option<&Secret>,
@@ -59,10 +53,7 @@ pub(crate) fn read_bytes(
     }
 }
 
-/// Reads a list of secrets, which may be empty: a container cannot mount a missing file.
-///
-/// # Errors
-/// When both are set, or the file cannot be read.
+/// The list may be empty: a container cannot mount a missing file.
 pub(crate) fn read_list(
     option: &str,
     value: Option<&Secret>,
@@ -79,11 +70,8 @@ pub(crate) fn read_list(
     }
 }
 
-/// Reads the secret of the setting `option` that a store created in `file`. Only root and the
-/// store's user may own the file.
-///
-/// # Errors
-/// When it has another owner, is a link, or cannot be read. Errors contain no secret.
+/// Reads a secret that a store created in `file`. Fails if the owner is neither root nor the
+/// store's user, or it is a link. Errors contain no secret.
 pub(crate) fn read_stored(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
     let unusable = |reason: &dyn Display| {
         StartError::new(format!(
@@ -147,7 +135,7 @@ fn file_error(option: &str, file: &Path, what: &str) -> StartError {
     ))
 }
 
-/// The flag of a variable: `--jwt-key` for `MERCH_JWT_KEY`.
+/// `--jwt-key` for `MERCH_JWT_KEY`.
 fn flag_name(option: &str) -> String {
     format!("--{}", option.trim_start_matches("MERCH_").to_lowercase().replace('_', "-"))
 }
@@ -160,7 +148,6 @@ mod tests {
 
     const OPTION: &str = "MERCH_SOME_PASSWORD";
 
-    /// Reads a file with this content.
     fn read_file(content: &[u8]) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");

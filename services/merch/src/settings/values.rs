@@ -11,9 +11,8 @@ use merch_chassis::grpc::{ListenAddress, path_of_url};
 use merch_logging::topic_admin::{Retention, RetentionBytes};
 use zeroize::Zeroizing;
 
-/// A setting whose value is never printed; it is zeroed on drop.
-///
-/// Parsing never fails, because clap would print the value; it is validated where it is used.
+/// A setting that is never printed, and zeroed on drop. It is validated where it is used, because
+/// clap would print it in an error.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Zeroizing<String>);
 
@@ -41,7 +40,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A whole number of a range.
+/// A whole number in a range.
 pub(crate) fn integer<T: FromStr + fmt::Display + PartialOrd + Clone>(
     range: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone {
@@ -53,7 +52,7 @@ pub(crate) fn integer<T: FromStr + fmt::Display + PartialOrd + Clone>(
     }
 }
 
-/// A path, in any encoding.
+/// A path in any encoding.
 pub(crate) fn path(what: &'static str) -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(move |path: OsString| {
         if path.is_empty() {
@@ -96,7 +95,7 @@ pub(crate) fn delay(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `65536`, `64KiB`, `1MiB`: from 1 KiB to 64 MiB.
+/// From 1 KiB to 64 MiB: `65536`, `64KiB`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     parse_bytes(text)
         .filter(|bytes| (1024..=64 * 1024 * 1024).contains(bytes))
@@ -106,7 +105,6 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         })
 }
 
-/// `65536`, `64KiB`, `2TiB`
 fn parse_bytes(text: &str) -> Option<u64> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let (digits, shift) = units
@@ -116,7 +114,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// `127.0.0.1:50051`, or `unix:/path` for a socket.
+/// `127.0.0.1:50051`, `unix:/path`
 pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
     if !text.starts_with("unix:") {
         return address(text)
@@ -174,7 +172,7 @@ fn is_host_and_port(text: &str) -> bool {
     })
 }
 
-/// `https://host:port[,https://host:port…]` for a service with replicas, or `unix:/path`.
+/// `https://host:port[,https://host:port…]`, `unix:/path`
 pub(crate) fn endpoints(text: &str) -> Result<String, String> {
     if path_of_url(text).is_some() {
         return Ok(text.to_owned());
@@ -245,7 +243,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "expected `true` or `false`".to_owned())
 }
 
-/// A topic name by Kafka's rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`.
+/// Kafka's rule: `[a-zA-Z0-9._-]{1,249}`, not `.` or `..`.
 pub(crate) fn topic(text: &str) -> Result<String, String> {
     let fits = (1..=249).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

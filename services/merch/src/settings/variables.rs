@@ -1,4 +1,4 @@
-//! Environment variables: named in errors, and reported when no setting reads them.
+//! Environment variables in errors, and those that no setting reads.
 
 use clap::{
     Arg, Command, CommandFactory as _,
@@ -14,7 +14,6 @@ fn is_exempt(name: &str) -> bool {
     matches!(name, "MERCH_URL" | "MERCH_TOKEN") || name.starts_with("MERCH_TEST_")
 }
 
-/// Adds the variable to the option that clap's error names.
 pub(crate) fn with_variable_names(mut error: Error) -> Error {
     if !matches!(
         error.kind(),
@@ -33,7 +32,7 @@ pub(crate) fn with_variable_names(mut error: Error) -> Error {
     error
 }
 
-/// Turns `--hash-cost <LOG2 N>` into `--hash-cost <LOG2 N> (MERCH_HASH_COST)`.
+/// `--hash-cost <LOG2 N> (MERCH_HASH_COST)`
 fn with_variable(option: &str) -> String {
     let long = option.split([' ', '=', '[']).next().and_then(|long| long.strip_prefix("--"));
     let everything = Arguments::command();
@@ -45,10 +44,8 @@ fn with_variable(option: &str) -> String {
 }
 
 /// Returns a message for the variables among `names` that no setting reads, and one for those that
-/// the whole store ignores (`whole_store`).
-///
-/// The variables of one role may be set for another: roles often share an environment. The whole
-/// store does not.
+/// the whole store ignores (`whole_store`). Roles often share an environment; the whole store does
+/// not.
 pub(crate) fn unused_variables(
     names: impl IntoIterator<Item = String>,
     whole_store: bool,
@@ -77,7 +74,6 @@ pub(crate) fn unused_variables(
     sentences
 }
 
-/// `merch` and all its subcommands.
 pub(super) fn commands(everything: &Command) -> impl Iterator<Item = &Command> {
     let below = everything.get_subcommands();
     std::iter::once(everything)

@@ -1,5 +1,4 @@
-//! Formats rows as tables and JSON. A blob of 16 bytes is shown as a UUID, as the store has no
-//! others.
+//! Rows as tables and JSON. A blob of 16 bytes is shown as a UUID; the store has no others.
 
 use sea_orm::sqlx::{
     self, Column as _, Row as _, TypeInfo as _, ValueRef as _,
@@ -13,7 +12,7 @@ use crate::{
     table::{self, Cell},
 };
 
-/// A value by its own type; the column's declared type may differ.
+/// By its own type; the column's declared type may differ.
 enum SqlValue {
     Null,
     Integer(i64),
@@ -22,10 +21,7 @@ enum SqlValue {
     Blob(Vec<u8>),
 }
 
-/// Formats rows as a table.
-///
-/// # Errors
-/// When a value cannot be decoded, such as text that is not UTF-8.
+/// Fails if a value cannot be decoded, such as text that is not UTF-8.
 pub(super) fn table(rows: &[SqliteRow]) -> Result<String, sqlx::Error> {
     let headers: Vec<&str> = rows
         .first()
@@ -38,7 +34,7 @@ pub(super) fn table(rows: &[SqliteRow]) -> Result<String, sqlx::Error> {
     Ok(table::table(&headers, &cells))
 }
 
-/// Formats a row as an object, in column order.
+/// In column order.
 pub(super) fn json(row: &SqliteRow) -> Result<Value, sqlx::Error> {
     let names = row.columns().iter().map(|column| column.name().to_owned());
     Ok(Value::Object(names.zip(row_values(row)?.into_iter().map(json_value)).collect()))
@@ -86,7 +82,7 @@ fn json_value(value: SqlValue) -> Value {
     }
 }
 
-/// Formats a UUID, or SQLite's literal of other blobs.
+/// A UUID, or SQLite's literal of other blobs.
 fn blob(bytes: &[u8]) -> String {
     match Uuid::from_slice(bytes) {
         Ok(id) => id.to_string(),

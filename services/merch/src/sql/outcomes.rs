@@ -1,8 +1,6 @@
-//! The outcomes of the statements before a failed one.
-
 use std::fmt;
 
-/// Counts statements by outcome. `Display` formats the end of an error message.
+/// `Display` formats the end of an error message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StatementOutcomes {
     committed: u64,

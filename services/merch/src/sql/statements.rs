@@ -1,7 +1,6 @@
 //! Splits SQL at semicolons outside of quotes and comments. Triggers, whose bodies contain
 //! semicolons, are not supported; the store has none.
 
-/// The non-empty statements of `text`, without their semicolons.
 pub(super) fn statements(text: &str) -> Vec<&str> {
     let (mut statements, mut start) = (Vec::new(), 0);
     for end in semicolons(text).ends.into_iter().chain([text.len()]) {
@@ -14,7 +13,7 @@ pub(super) fn statements(text: &str) -> Vec<&str> {
     statements
 }
 
-/// Returns true if the last statement ends with a semicolon and no quote or comment is open.
+/// Whether the last statement ends with a semicolon and no quote or comment is open.
 pub(super) fn complete(text: &str) -> bool {
     let found = semicolons(text);
     !found.open && found.ends.last().is_some_and(|last| is_blank(&text[last + 1..]))
@@ -22,7 +21,7 @@ pub(super) fn complete(text: &str) -> bool {
 
 struct Semicolons {
     ends: Vec<usize>,
-    /// Whether the text ends within quotes or a `/* */` comment.
+    /// Within quotes or a `/* */` comment.
     open: bool,
 }
 
@@ -52,7 +51,6 @@ fn semicolons(text: &str) -> Semicolons {
     Semicolons { ends, open: false }
 }
 
-/// The offset behind the next `end`.
 fn skip_past(bytes: &[u8], from: usize, end: &[u8]) -> Option<usize> {
     let rest = bytes.get(from..)?;
     rest.windows(end.len()).position(|window| window == end).map(|place| from + place + end.len())
@@ -67,7 +65,6 @@ pub(super) fn first_word(statement: &str) -> &str {
     rest.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
-/// Strips leading white space and comments.
 fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     loop {

@@ -1,5 +1,4 @@
-//! Collects metrics from the admin ports of all addresses of all names, and the stock from the db
-//! service.
+//! Collects metrics from all addresses of all admin ports, and the stock from the db service.
 
 use std::{
     io,
@@ -29,7 +28,7 @@ use tokio::{
 use super::metrics::Metrics;
 use crate::health::reasons;
 
-/// The limit of one collection; below the refresh interval.
+/// Below the refresh interval.
 const TIMEOUT: Duration = Duration::from_millis(900);
 /// Admin ports respond with some ten kilobytes.
 const MAX_RESPONSE_BYTES: u64 = 4 * 1024 * 1024;
@@ -45,7 +44,7 @@ pub(super) struct Snapshot {
 
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
-    /// The configured name: `api:9101`.
+    /// As configured: `api:9101`.
     pub(super) name: String,
     /// `None` if the name cannot be resolved.
     pub(super) address: Option<SocketAddr>,
@@ -58,11 +57,11 @@ pub(super) enum ReplicaState {
         metrics: Metrics,
         readiness: Readiness,
     },
-    /// No response, with the reason.
+    /// The reason why there is no response.
     Down(String),
 }
 
-/// The state that `/readyz` reports, with its reasons.
+/// From `/readyz`, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,
@@ -88,7 +87,6 @@ impl Collector {
         })
     }
 
-    /// Queries all addresses concurrently.
     pub(super) async fn collect(&self) -> Snapshot {
         let at = Instant::now();
         let products = async {
@@ -117,7 +115,7 @@ impl Collector {
     }
 }
 
-/// Queries every address of a name; sorted, so that a replica keeps its row.
+/// Sorted, so that a replica keeps its row.
 async fn replicas(name: &str) -> Vec<Replica> {
     let end = Instant::now() + TIMEOUT;
     let none = |why: String| {
@@ -171,7 +169,7 @@ fn readiness(body: &str) -> Readiness {
     }
 }
 
-/// Sends an HTTP/1.0 request: the response is not chunked and ends with the connection.
+/// HTTP/1.0: the response is not chunked and ends with the connection.
 async fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut connection = TcpStream::connect(address).await?;
     connection

@@ -1,5 +1,3 @@
-//! Parses Prometheus' text format.
-
 use std::collections::BTreeSet;
 
 /// Totals of one process since its start; 0 for what its role does not have.
@@ -10,13 +8,13 @@ pub(super) struct Metrics {
     pub(super) replayed: f64,
     pub(super) refused: f64,
     pub(super) requests: f64,
-    /// Responses with status 500 and above.
+    /// Status 500 and above.
     pub(super) failed: f64,
     pub(super) refused_tokens: f64,
     pub(super) failed_log_ins: f64,
     pub(super) refused_admin_calls: f64,
     pub(super) delivered: f64,
-    /// Events in the outbox, a table that all replicas share.
+    /// A table that all replicas share.
     pub(super) outbox: Option<f64>,
     pub(super) journal: Option<f64>,
 }

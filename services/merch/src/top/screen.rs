@@ -1,5 +1,3 @@
-//! The terminal's alternate screen, restored on drop.
-
 use std::io::{self, Write as _};
 
 use command_output::Stdout;
@@ -7,7 +5,7 @@ use merch_chassis::StartError;
 use terminal_size::{Height, Width, terminal_size};
 use unicode_width::UnicodeWidthChar as _;
 
-/// Switches to the alternate screen and hides the cursor; and the reverse.
+/// Alternate screen, hidden cursor; and the reverse.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
@@ -21,7 +19,7 @@ impl Screen {
         Ok(Self(()))
     }
 
-    /// Draws the lines that fit, over the previous frame to avoid flicker.
+    /// Draws over the previous frame to avoid flicker.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
         let (width, height) = terminal_size().map_or((80, 24), |(Width(width), Height(height))| {
             (usize::from(width), usize::from(height))
@@ -48,7 +46,7 @@ impl Drop for Screen {
     }
 }
 
-/// The prefix of `line` that fits into `width` columns.
+/// The prefix that fits into `width` columns.
 fn truncate(line: &str, width: usize) -> &str {
     let mut used = 0;
     for (place, character) in line.char_indices() {
@@ -60,7 +58,6 @@ fn truncate(line: &str, width: usize) -> &str {
     line
 }
 
-/// Changes of the terminal's size.
 pub(super) struct ResizeEvents(tokio::signal::unix::Signal);
 
 impl ResizeEvents {

@@ -1,5 +1,3 @@
-//! Renders a frame from two snapshots.
-
 use std::collections::HashMap;
 
 use super::{
@@ -152,7 +150,7 @@ fn events(number: Option<f64>) -> String {
     }
 }
 
-/// Rates per second over the replicas in both snapshots.
+/// Per second, over the replicas in both snapshots.
 #[derive(Debug, Default)]
 struct Rates {
     placed: f64,
@@ -246,7 +244,7 @@ mod tests {
         down.state = ReplicaState::Down("connection refused".to_owned());
         let now = Snapshot {
             at: start + Duration::from_secs(2),
-            // The second one was restarted.
+            // Restarted.
             replicas: vec![
                 replica("db:9102", 1, counted(150.0, 1.0)),
                 replica("db:9102", 2, counted(10.0, 4.0)),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
 #![cfg(unix)]
 
-/// Tests that need a Java runtime and Maven; `tools/test` skips them if these are missing.
+/// Need a Java runtime and Maven; `tools/test` skips them if these are missing.
 mod needs_java {
     mod roles;
 }

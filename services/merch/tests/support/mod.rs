@@ -13,10 +13,10 @@ use std::{
 
 use serde_json::Value;
 
-/// The limit of every wait; debug builds on a busy machine are slow.
+/// Debug builds on a busy machine are slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// `merch` with these arguments, without this environment's settings.
+/// Without this environment's settings.
 pub(crate) fn merch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_merch"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
@@ -68,15 +68,14 @@ pub(crate) fn signal(pid: u32, signal: &str) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
-/// A running store or role. Killed if a test ends without [`Running::stop`].
+/// Killed if a test ends without [`Running::stop`].
 pub(crate) struct Running {
     child: Option<Child>,
-    /// Its output until it was ready.
+    /// Until it was ready.
     pub(crate) printed: String,
 }
 
 impl Running {
-    /// Starts the whole store on free ports.
     pub(crate) fn store(data_dir: &Path) -> Self {
         Self::start(&mut merch(&[
             "--data-dir",
@@ -86,12 +85,11 @@ impl Running {
         ]))
     }
 
-    /// Starts it and waits until it is ready.
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_with_stderr(command, Stdio::inherit())
     }
 
-    /// As [`Running::start`], with the log written to `stderr`.
+    /// The log goes to `stderr`.
     pub(crate) fn start_with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
         let mut child = command.stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -113,7 +111,7 @@ impl Running {
         Self { child: Some(child), printed }
     }
 
-    /// The address that it printed for `what`: host:port.
+    /// As printed for `what`: host:port.
     pub(crate) fn address(&self, what: &str) -> &str {
         let line = self
             .printed
@@ -129,7 +127,7 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Sends SIGTERM and waits for the exit.
+    /// With SIGTERM.
     pub(crate) fn stop(self) -> ExitStatus {
         signal(self.pid(), "-TERM");
         self.ended()
@@ -149,7 +147,6 @@ impl Drop for Running {
     }
 }
 
-/// The URL of an SQLite file with any path.
 pub(crate) fn sqlite_url(path: &Path) -> String {
     let mut url = "sqlite://".to_owned();
     for byte in path.to_str().unwrap().bytes() {
@@ -166,7 +163,7 @@ pub(crate) fn run_json(data_dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).unwrap()).unwrap()
 }
 
-/// Reads a metric without labels from an admin port.
+/// Without labels.
 pub(crate) fn metric(admin: &str, name: &str) -> Option<f64> {
     let mut connection = TcpStream::connect(admin).unwrap();
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -176,7 +173,6 @@ pub(crate) fn metric(admin: &str, name: &str) -> Option<f64> {
     answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// Sends one HTTP request. Returns the status and the body.
 pub(crate) fn http(
     address: &str,
     method: &str,

@@ -1,5 +1,3 @@
-//! Picks the least loaded healthy replica for a call.
-
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash as _, Hasher as _},
@@ -18,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{super::transport::Address, connection::Connection, metrics::Metrics};
 
-/// Time that a call waits for a replica, counted from the beginning of the outage.
+/// Counted from the beginning of the outage.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Minimum time that a pending call waits. Without it, a process that has lost all replicas would
-/// fail calls fastest, and least-latency load balancers would send it the most requests.
+/// Minimum wait of a pending call. Otherwise a process without replicas would fail calls fastest,
+/// and least-latency load balancers would send it the most requests.
 const PENDING_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Maximum number of calls that wait this minimum. Further ones fail immediately in a long outage.
+/// Maximum calls with this minimum wait.
 const MAX_PENDING: usize = 256;
-/// Delay before a call is retried on a replica that did not process it.
+/// Before a retry on a replica that did not process the call.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Time for calls in flight to finish on a removed replica.
+/// For calls in flight on a removed replica.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +54,11 @@ pub(super) struct Subchannel {
     address: Address,
     connection: Connection,
     in_flight: AtomicUsize,
-    /// Cancelled when this subchannel was removed or ejected and another one is healthy.
+    /// Cancelled when this subchannel is removed or ejected and another one is healthy.
     replaced: CancellationToken,
-    /// Cancelled when, in addition, calls in flight have had [`DRAIN_GRACE`].
+    /// In addition, [`DRAIN_GRACE`] has passed.
     abandoned: CancellationToken,
-    /// Cancelled when, in addition, the replica does not respond or is not listed any more.
+    /// In addition, the replica does not respond or is not listed any more.
     unreachable: CancellationToken,
 }
 
@@ -99,7 +97,7 @@ impl InFlightGuard {
         self.0.connection.clone()
     }
 
-    /// Returns whether the replica was removed or ejected while another one, or another connection,
+    /// Returns whether the replica was removed or ejected and another one, or another connection,
     /// is healthy.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
@@ -111,14 +109,13 @@ impl InFlightGuard {
         self.0.replaced.cancelled().await;
     }
 
-    /// Waits until the replica is replaced and a response is unlikely: it timed out, or the drain
-    /// is over.
+    /// Waits until the replica is replaced and has timed out, or its drain is over.
     pub async fn abandoned(&self) {
         self.0.abandoned.cancelled().await;
     }
 
-    /// Waits until the replica is replaced and does not respond or is not listed any more. A
-    /// replica that reports "not serving" does not count: it may still finish its calls.
+    /// Waits until the replica is replaced and does not respond or is not listed any more. "Not
+    /// serving" does not count: the replica may still finish its calls.
     pub async fn unreachable(&self) {
         self.0.unreachable.cancelled().await;
     }
@@ -133,7 +130,7 @@ impl Drop for InFlightGuard {
 #[derive(Debug)]
 struct Subchannels {
     serving: Vec<Arc<Subchannel>>,
-    /// Subchannels that time out but are still connected. Used if no other is healthy.
+    /// Timed out but still connected; used if no other is healthy.
     ejected: Vec<Arc<Subchannel>>,
     outage_since: Option<Instant>,
 }
@@ -181,8 +178,7 @@ impl Balancer {
                 previous = remove_address(&mut subchannels.ejected, &address)
                     .map(|subchannel| (subchannel, false));
             }
-            // An ejected subchannel that recovers on the same connection is kept: its guards must
-            // see a later removal.
+            // Kept if it recovers on the same connection: its guards must see a later removal.
             let subchannel = match &previous {
                 Some((old, false))
                     if !old.replaced.is_cancelled()
@@ -206,7 +202,6 @@ impl Balancer {
         self.notify_guards();
     }
 
-    /// Ejects a replica whose health checks time out. It gets calls only if no other is healthy.
     pub(super) fn eject(&self, address: &Address) {
         let mut was_serving = false;
         self.subchannels.send_modify(|subchannels| {
@@ -243,8 +238,7 @@ impl Balancer {
         }
         let drain_until = match reason {
             RemovalReason::Silent => Instant::now(),
-            // Calls on a broken connection fail; on one closed gracefully, the replica finishes
-            // them.
+            // A gracefully closed connection still finishes its calls.
             RemovalReason::Closed
             | RemovalReason::NotServing
             | RemovalReason::Unlisted
@@ -266,8 +260,8 @@ impl Balancer {
         }
     }
 
-    /// Notifies calls on removed and ejected replicas if another replica is healthy. Health checks
-    /// call this periodically, because drains end with time.
+    /// Notifies calls on removed and ejected replicas if another one is healthy. Repeated, because
+    /// drains end with time.
     pub(super) fn notify_guards(&self) {
         let subchannels = self.subchannels.borrow();
         if subchannels.serving.is_empty() {
@@ -329,8 +323,8 @@ impl Balancer {
             .map(InFlightGuard::new)
     }
 
-    /// Waits for a replica that is not in `tried`. If all are, waits shortly and clears `tried`.
-    /// Returns `None` if no replica is healthy for too long.
+    /// Waits for a replica that is not in `tried`; if all are, waits shortly and clears `tried`.
+    /// Returns `None` after a long outage.
     pub(super) async fn wait_for_pick(&self, tried: &mut Vec<Address>) -> Option<InFlightGuard> {
         if let Some(guard) = self.pick(tried) {
             return Some(guard);
@@ -342,7 +336,7 @@ impl Balancer {
             if let Some(guard) = self.pick(tried) {
                 return Some(guard);
             }
-            // A listed subchannel that is not picked is closed; its health check will remove it.
+            // A listed subchannel that is not picked is closed; its health check removes it.
             let until = changes.borrow_and_update().outage_since.unwrap_or(start) + OUTAGE_TIMEOUT;
             let until = if permit.is_some() { until.max(start + PENDING_TIMEOUT) } else { until };
             if tried.is_empty() {
@@ -357,7 +351,7 @@ impl Balancer {
         }
     }
 
-    /// Picks a replica by rendezvous hashing: stable per key, and even over many keys.
+    /// Rendezvous hashing: stable per key, and even over many keys.
     pub(super) fn pick_by_hash(&self, key: u64) -> Option<InFlightGuard> {
         let rank = |subchannel: &&Arc<Subchannel>| {
             let mut hasher = DefaultHasher::new();

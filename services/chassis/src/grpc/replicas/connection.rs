@@ -1,8 +1,7 @@
 //! One HTTP/2 connection to a replica, and the classification of failed calls.
 //!
-//! tonic's channel reconnects by itself and queues calls, so a failure does not say whether the
-//! call was sent. Here the health check connects, and each failure says whether the replica may
-//! have processed the call.
+//! tonic's channel reconnects and queues calls by itself, so its failures do not say whether a call
+//! was sent.
 
 use std::{
     error::Error,
@@ -46,8 +45,7 @@ const UNTRUSTED_DRAIN: Duration = Duration::from_secs(10);
 /// The body of a response.
 pub type ResponseBody = MapErr<Incoming, fn(hyper::Error) -> Status>;
 
-/// A connection to a replica, for generated clients (`AssistantServiceClient::new(connection)`).
-/// Cheap to clone. Closes when the last clone is dropped and its last call has ended.
+/// A connection to a replica, for generated clients. Closes after the last clone and call.
 #[derive(Clone, Debug)]
 pub struct Connection {
     send: SendRequest<Body>,
@@ -103,13 +101,13 @@ impl Connection {
         });
         let authority = match address {
             Address::Tcp(address) => address.to_string().parse()?,
-            // A path is not an authority; gRPC's own clients send this one.
+            // A path is not an authority; gRPC's clients send this one.
             Address::Unix(_) => Authority::from_static("localhost"),
         };
         Ok(Self { send, authority, closed, untrusted })
     }
 
-    /// Returns whether it accepts no more calls. Calls in flight may go on.
+    /// Calls in flight may go on.
     pub(super) fn is_closed(&self) -> bool {
         self.send.is_closed() || self.untrusted.is_cancelled()
     }
@@ -182,11 +180,10 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
-/// Returns whether the replica has certainly not processed a call that failed before its response:
+/// Returns whether the replica has certainly not processed a failed call:
 /// - hyper cancels calls that it has not sent;
-/// - h2 reports a remote GOAWAY only to streams after the last processed one (RFC 9113, section
-///   6.8);
-/// - RST_STREAM with REFUSED_STREAM means "not processed" (RFC 9113, section 8.7).
+/// - h2 reports a remote GOAWAY only to streams after the last processed one (RFC 9113, 6.8);
+/// - REFUSED_STREAM means "not processed" (RFC 9113, 8.7).
 fn is_unprocessed(error: &hyper::Error) -> bool {
     error.is_canceled()
         || in_chain::<h2::Error>(error).is_some_and(|error| {
@@ -240,10 +237,9 @@ pub(super) enum FailureKind {
     Unprocessed,
     /// The outcome is unknown.
     Lost,
-    /// The server aborted the call at the end of its drain: UNAVAILABLE without details. The
-    /// outcome is unknown.
+    /// The drain ended: UNAVAILABLE without details. The outcome is unknown.
     Draining,
-    /// The service is temporarily unable to process the call: UNAVAILABLE with details.
+    /// UNAVAILABLE with details.
     Overloaded,
     Response,
 }

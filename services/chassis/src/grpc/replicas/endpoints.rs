@@ -19,8 +19,8 @@ pub(super) enum Target {
     Name(Host),
 }
 
-/// The endpoints of a service: one URI such as `https://db:50051`, whose name may resolve to
-/// several addresses; several URIs with commas between them; or `unix:/path`.
+/// The endpoints of a service: `https://db:50051`, whose name may resolve to several addresses;
+/// several such URIs, separated by commas; or `unix:/path`.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     service: &'static str,
@@ -30,11 +30,11 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Parses `text`. `service` names the service in errors, log lines and metrics, and is the role
-    /// in its certificate: `db`.
+    /// Parses `text`. `service` is the role in the certificate (`db`), and names the service in
+    /// errors, log lines and metrics.
     ///
     /// # Errors
-    /// If a URI is invalid, schemes differ, or `transport` does not allow them.
+    /// If a URI is invalid, schemes differ, or `transport` forbids them.
     pub fn parse(
         service: &'static str,
         text: &str,
@@ -106,7 +106,7 @@ impl fmt::Display for Endpoints {
     }
 }
 
-/// Returns whether the scheme is `https`, and the host; addresses without brackets.
+/// Returns whether the scheme is `https`, and the host without brackets.
 fn host(uri: &str) -> Option<(bool, Host)> {
     let (scheme, authority) = uri.split_once("://")?;
     let is_tls = match scheme {

@@ -1,5 +1,3 @@
-//! Health checks of one address by gRPC health.
-
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
@@ -20,14 +18,14 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_millis(250);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
-/// Consecutive timeouts after which a replica is ejected: at the latest after `CHECK_INTERVAL +
-/// UNHEALTHY_THRESHOLD * CHECK_TIMEOUT`, one second. One timeout is tolerated for busy machines.
+/// Consecutive timeouts before ejection, which takes at most one second: `CHECK_INTERVAL +
+/// UNHEALTHY_THRESHOLD * CHECK_TIMEOUT`. One timeout may be a busy machine.
 const UNHEALTHY_THRESHOLD: u32 = 2;
-/// A timeout that fires later than this does not count: this process, not the replica, was stalled.
+/// A timeout that fires later than this does not count: this process was stalled.
 const MAX_SCHEDULING_DELAY: Duration = Duration::from_millis(100);
-/// Time without a response after which the connection is replaced: the route may have changed.
+/// Silence after which the connection is replaced: the route may have changed.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
-/// Time that calls wait for a reconnect after a connection was closed, for example by maximum age.
+/// For calls after a connection was closed, for example at its maximum age.
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 enum CheckResult {
@@ -78,8 +76,8 @@ pub(super) async fn run(
                 }
                 Err(error) => {
                     let reason = error_chain(error.to_string(), &*error);
-                    // A is_config_error identity or refused certificate is a configuration error; it is
-                    // logged once.
+                    // A configuration error: an invalid identity or a refused certificate. Logged
+                    // once.
                     let is_config_error = error.downcast_ref::<io::Error>().is_some_and(|error| {
                         matches!(
                             error.kind(),
@@ -114,8 +112,8 @@ pub(super) async fn run(
     }
 }
 
-/// Checks one connection until it is unusable. Returns whether it was ever healthy, and why it
-/// ended. `listed` says that `balancer` still lists the previous connection.
+/// Returns whether the connection was ever healthy, and why it ended. `listed`: the balancer still
+/// lists the previous connection.
 async fn watch_health(
     address: &Address,
     service: &'static str,
@@ -187,7 +185,7 @@ async fn check(health: &mut HealthClient<Connection>, service: &'static str) -> 
             (FailureKind::Unprocessed | FailureKind::Lost, _) => CheckResult::Disconnected,
             // A server without a health service counts as healthy (gRFC A17).
             (_, Code::Unimplemented) => CheckResult::Serving,
-            // Servers of the store respond just before the deadline; it counts as a timeout.
+            // The store's servers respond just before the deadline.
             (_, Code::DeadlineExceeded) => CheckResult::Timeout,
             _ => CheckResult::NotServing,
         },

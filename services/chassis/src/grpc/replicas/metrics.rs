@@ -17,7 +17,7 @@ static SERVING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 });
 static REMOVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
-        "merch_replicas_ejected_total",
+        "merch_replicas_removed_total",
         "Removed replicas: closed (connection ended), silent (health checks timed out), \
         not_serving, unlisted (not resolved any more), untrusted (certificate or authority)",
         &["service", "reason"]

@@ -1,5 +1,3 @@
-//! Resolves names to addresses periodically.
-
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -23,8 +21,7 @@ use super::{
     health_check,
 };
 
-/// Interval of resolution; new addresses are found within a second even if a lookup takes half of
-/// that.
+/// New addresses are found within a second even if a lookup takes half of that.
 const RESOLVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Addresses without duplicates, from [`Resolve::resolve`].
@@ -60,7 +57,7 @@ pub(super) async fn run(
 ) {
     let targets = endpoints.targets();
     let (updates, mut received) = mpsc::channel(targets.len().max(1));
-    // One task per name, so that a slow lookup does not delay others. They end with this function.
+    // One task per name: a slow lookup delays no other. They end with this function.
     let mut lookups = JoinSet::new();
     let mut addresses: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
     for (index, target) in targets.iter().enumerate() {

@@ -1,5 +1,3 @@
-//! Retries of a call within one deadline.
-
 use std::{
     fmt,
     sync::atomic::{AtomicI64, Ordering},
@@ -15,13 +13,12 @@ use super::{
     connection::{Connection, FailureKind},
 };
 
-/// Whether a call may be retried when its outcome is unknown. Unprocessed calls are always retried.
+/// Whether a call with an unknown outcome may be retried. Unprocessed calls always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idempotency {
     /// Has no effects.
     Safe,
-    /// Has its effects once, even if processed twice: it carries a key, or the second time changes
-    /// nothing.
+    /// A repetition has no further effect, for example because the call carries a key.
     Idempotent,
     /// May have its effects twice.
     NonIdempotent,
@@ -34,8 +31,7 @@ pub enum CallError {
     DeadlineExceeded,
     /// No replica is healthy. The call was not processed.
     NoReplica,
-    /// The status of the last attempt: the service's own, or a connection failure (then it has a
-    /// source).
+    /// The last attempt's status: the service's own or, with a source, a connection failure.
     Failed(Status),
 }
 
@@ -58,11 +54,9 @@ impl std::error::Error for CallError {
     }
 }
 
-/// Maximum number of retries of a call that may have arrived: a request that crashes a replica must
-/// not crash all of them.
+/// Maximum retries of a call that may have arrived: it must not crash every replica.
 const MAX_RETRIES: u32 = 2;
 
-/// Makes a call; `deadline` covers all attempts.
 pub(super) async fn call<T, A>(
     balancer: &Balancer,
     budget: &RetryBudget,
@@ -141,8 +135,8 @@ where
     }
 }
 
-/// Limits retries of calls that a replica was too busy for to one per ten successful calls: when
-/// all replicas are busy, retries do not help.
+/// Limits retries on `Overloaded` to one per ten successful calls: they do not help when all
+/// replicas are busy.
 #[derive(Debug)]
 pub(super) struct RetryBudget(AtomicI64);
 
@@ -155,7 +149,7 @@ impl RetryBudget {
     }
 
     fn deposit(&self) {
-        // Read first, so that calls do not write shared memory while the budget is full.
+        // Read first: no writes to shared memory while the budget is full.
         if self.0.load(Ordering::Relaxed) < Self::MAX_TOKENS {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

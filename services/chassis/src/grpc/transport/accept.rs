@@ -1,5 +1,3 @@
-//! Accepts connections and identifies their peers.
-
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
 
 use futures_util::future::join_all;
@@ -56,7 +54,7 @@ enum BoundSocket {
 }
 
 impl Listener {
-    /// Binds `at` for `what`, for example `"the db service (--db-listen)"`.
+    /// Binds `at` for `what`: `"the db service (--db-listen)"`.
     ///
     /// # Errors
     /// If it cannot be bound, or would accept plaintext from other machines.
@@ -91,8 +89,8 @@ impl Listener {
         self
     }
 
-    /// Returns the URL of the first socket: `http://…` or `https://…` with the authority that
-    /// `authority` returns for the bound address, or `unix:…`.
+    /// Returns the URL of the first socket: `unix:…`, or `http(s)://…` with what `authority`
+    /// returns for its address.
     #[must_use]
     pub fn url(&self, authority: impl FnOnce(SocketAddr) -> String) -> String {
         match self.0.first() {
@@ -105,7 +103,7 @@ impl Listener {
         }
     }
 
-    /// Returns a warning to print with the URL if the first socket has no authentication.
+    /// Returns a warning if the first socket has no authentication.
     #[must_use]
     pub fn security_warning(&self) -> Option<&'static str> {
         match self.0.first() {
@@ -183,7 +181,7 @@ async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result
     Ok(())
 }
 
-/// Runs handshakes concurrently, so that a slow one delays no other, and limits their number.
+/// Handshakes run concurrently: a slow one delays no other.
 async fn accept_tls(
     listener: &TcpListener,
     tls: &Tls,
@@ -218,7 +216,7 @@ async fn accept_tls(
 
 async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, address) = listener.accept().await?;
-    // Nagle's algorithm could delay responses. Ignores a socket that rejects the option.
+    // Nagle's algorithm could delay responses. A socket may reject the option.
     let _ = stream.set_nodelay(true);
     Ok((stream, address))
 }
@@ -259,11 +257,11 @@ pub(in crate::grpc) enum Identity {
     /// Plaintext: any process that reaches the port.
     Unauthenticated,
     SameUser,
-    /// A valid certificate; `None` if it does not name exactly one role.
+    /// `None` if it does not name exactly one role.
     Certificate(Option<Role>),
 }
 
-/// The peer of a connection: an extension of its requests.
+/// The peer of a connection; an extension of its requests.
 #[derive(Clone, Debug)]
 pub struct Peer {
     identity: Identity,

@@ -1,8 +1,7 @@
 //! Limits of concurrent TLS handshakes, per address and in total.
 //!
-//! Peers are unauthenticated until their handshake is done, so new connections never wait for
-//! others. At the limit, the oldest handshake is evicted: of the same address or, in total, of the
-//! address with the most. Handshakes take milliseconds, so the oldest are stalled ones.
+//! At the limit, new connections never wait: the oldest handshake is evicted, of the same address
+//! or of the address with the most. Handshakes take milliseconds, so the oldest are stalled.
 
 use std::{
     collections::HashMap,
@@ -27,8 +26,8 @@ struct Handshake {
 }
 
 impl Handshakes {
-    /// Spawns the handshake of `peer`, which drops the [`Slot`] when done. Returns the peer whose
-    /// handshake was evicted, if any.
+    /// Spawns the handshake of `peer`, which drops its [`Slot`] at the end. Returns the evicted
+    /// peer.
     pub(super) fn start<F>(
         &self,
         peer: SocketAddr,
@@ -39,7 +38,7 @@ impl Handshakes {
     {
         let (slot, evicted) = self.add(peer);
         let evict = slot.evict.clone();
-        // Not under the lock: a runtime that shuts down drops the future and its slot here.
+        // Without the lock: a runtime that shuts down drops the future and its slot here.
         tokio::spawn(evict.run_until_cancelled_owned(handshake(slot)));
         evicted.map(|evicted| {
             evicted.evict.cancel();

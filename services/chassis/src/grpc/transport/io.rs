@@ -1,5 +1,3 @@
-//! Byte streams over TCP, Unix sockets and TLS.
-
 use std::{
     io::{self, IoSlice},
     pin::Pin,

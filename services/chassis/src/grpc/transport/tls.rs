@@ -1,5 +1,4 @@
-//! Mutual TLS 1.3 with rustls. A process has one certificate, for serving and calling, and reloads
-//! it when its files change.
+//! Mutual TLS 1.3 with rustls. A process has one certificate for serving and calling.
 
 use std::{
     fs, io,
@@ -36,7 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const WARN_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const NO_ROLE: &str = "no-role";
-/// After the notAfter of any certificate (RFC 5280: 9999-12-31).
+/// Later than any notAfter (RFC 5280: 9999-12-31).
 pub(super) const FAR_FUTURE: Duration = Duration::from_secs(253_402_300_800);
 
 static EXPIRY: LazyLock<IntGauge> = LazyLock::new(|| {
@@ -68,7 +67,7 @@ pub struct TlsFiles {
     pub ca: PathBuf,
 }
 
-/// A process's certificate and trusted authorities. Cheap to clone.
+/// A process's certificate and trusted authorities. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Inner>);
 
@@ -90,13 +89,12 @@ pub(super) struct Snapshot {
 }
 
 impl Tls {
-    /// Reads the files and reloads them when they change. If a reload fails, the previous
-    /// certificate stays in use. New connections use the new certificate; open ones whose peer is
-    /// no longer trusted are closed (see [`Trust`]).
+    /// Reads the files and reloads them when they change; if that fails, the previous certificate
+    /// stays. Connections whose peer loses trust are closed (see [`Trust`]).
     ///
     /// # Errors
-    /// If a file cannot be read, key and certificate do not match, or the certificate is expired or
-    /// not from the authority.
+    /// If a file is unreadable, the key does not match, or the certificate is expired or from
+    /// another authority.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -159,7 +157,7 @@ impl Inner {
 pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
 
 impl Dialer {
-    /// Uses TLS; the server's certificate must name `role`, at any address.
+    /// The server's certificate must name `role`, at any address.
     pub(in crate::grpc) fn with_tls(tls: Tls, role: &str) -> Result<Self, StartError> {
         let name = ServerName::try_from(host(role)).map_err(|error| {
             StartError::new(format!(
@@ -178,14 +176,14 @@ impl Dialer {
             Address::Tcp(address) => address,
         };
         let stream = TcpStream::connect(address).await?;
-        // Nagle's algorithm could delay requests. Ignores a socket that rejects the option.
+        // Nagle's algorithm could delay requests. A socket may reject the option.
         let _ = stream.set_nodelay(true);
         match &self.0 {
             None => Ok((Io::Tcp(stream), None)),
             Some((tls, name)) => {
                 let stream = tls.connector().connect(name.clone(), stream).await?;
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                // TLS accepts every certificate that is valid for the name, also a wildcard.
+                // TLS accepts any certificate that is valid for the name, also a wildcard.
                 if chain.first().and_then(role).is_none_or(|role| role.host() != name.to_str()) {
                     let name = name.to_str();
                     let message =
@@ -205,8 +203,7 @@ pub(crate) fn inspect(files: &TlsFiles) -> Result<(SystemTime, Option<Role>), St
     Ok((UNIX_EPOCH + Duration::from_secs(snapshot.not_after), snapshot.role))
 }
 
-/// Returns the role that a certificate names, if it is exactly one. A certificate for several
-/// roles, or a wildcard, grants none.
+/// Returns the role that a certificate names. Several names, or a wildcard, grant none.
 pub(super) fn role(certificate: &CertificateDer<'_>) -> Option<Role> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     let is_valid_for = |name: String| {
@@ -293,7 +290,7 @@ impl Snapshot {
     }
 }
 
-/// Pairs a certificate with its key. rustls's own builders take a key that is not zeroized.
+/// rustls's own builders take a key that is not zeroized.
 fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
@@ -335,8 +332,8 @@ fn client(
     Ok(Arc::new(config))
 }
 
-/// Returns the expiry in seconds since 1970 from a verification as of [`FAR_FUTURE`]: rustls
-/// includes it in the error.
+/// Returns the expiry in seconds since 1970. rustls includes it in the error of a verification as
+/// of [`FAR_FUTURE`].
 pub(super) fn not_after<T>(verdict: &Result<T, rustls::Error>) -> Option<u64> {
     match verdict {
         Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
@@ -393,8 +390,7 @@ async fn poll_files(inner: Weak<Inner>, mut stamps: FileStamps) {
         let now = FileStamps::of(&inner.files);
         if now != stamps {
             stamps = now;
-            // Logged only if the next poll fails too: certificate and key are two files that are
-            // not replaced together.
+            // Logged only if the next poll fails too: the two files are not replaced together.
             retry_reload = reload(&inner).is_err();
         } else if retry_reload {
             if let Err(reason) = reload(&inner) {

@@ -1,5 +1,4 @@
-//! Continuous verification of the peers of open connections: a connection may outlive the peer's
-//! certificate or its authority.
+//! Verifies the peers of open connections, which may outlive a certificate or its authority.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::time::sleep;
 
 use super::tls::{FAR_FUTURE, Tls, not_after, seconds_left};
 
-/// Maximum time between two verifications, because the system clock may be changed.
+/// Repeated, because the system clock may be changed.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
@@ -30,8 +29,7 @@ impl Trust {
         Self { tls, side, chain }
     }
 
-    /// Waits until the peer is no longer trusted and returns the reason: its certificate has
-    /// expired, or its authority was removed.
+    /// Waits until the peer's certificate expires or its authority is removed.
     pub(in crate::grpc) async fn ended(&self) -> rustls::Error {
         let mut changes = self.tls.changes();
         loop {

@@ -1,5 +1,3 @@
-//! Unix sockets for processes of one user.
-
 use std::{
     fmt::Write as _,
     fs::{self, File},
@@ -15,11 +13,10 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{StartError, file_permissions::Owners};
 
-/// Maximum length of a socket path in bytes: `sun_path` has 104 on BSD and macOS, 108 on Linux,
-/// with the final zero.
+/// In bytes: `sun_path` has 104 on BSD and macOS, 108 on Linux, with the final zero.
 const MAX_PATH_BYTES: usize = 103;
 
-/// Returns the URL of a socket: `unix:/path`, as in gRPC's naming, percent-encoded.
+/// Returns the URL of a socket, `unix:/path` as in gRPC's naming, percent-encoded.
 #[must_use]
 pub fn url_of_path(path: &Path) -> String {
     let mut url = "unix:".to_owned();
@@ -59,10 +56,8 @@ pub(super) struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Binds `path` with mode 0600. Replaces the socket file of a process that has ended.
-    ///
-    /// # Errors
-    /// If another file is there, another process listens, or the folder cannot be written to.
+    /// Binds `path` with mode 0600. Replaces the socket file of an exited process, but no other
+    /// file.
     pub(super) fn bind(what: &str, path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| {
             StartError::new(format!(
@@ -117,8 +112,8 @@ impl Drop for UnixSocket {
     }
 }
 
-/// Connects to the socket at `path` if its server runs as this user or root. Root also accepts the
-/// owner of the socket's folder, unless other users may write to it.
+/// Connects if the server runs as this user or root. Root also accepts the owner of the socket's
+/// folder, unless other users may write to it.
 pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     let (short, _folder) = short_path(path)?;
     let stream = UnixStream::connect(short).await?;
@@ -140,8 +135,7 @@ pub(super) fn is_own_user(stream: &UnixStream) -> io::Result<bool> {
     Ok(Owners::own().include(stream.peer_cred()?.uid()))
 }
 
-/// Returns a path of at most [`MAX_PATH_BYTES`] for the socket, and a file that must stay open
-/// while the path is used.
+/// Returns a path of at most [`MAX_PATH_BYTES`], and a file that must stay open while it is used.
 fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= MAX_PATH_BYTES {
         return Ok((path.to_owned(), None));

@@ -1,4 +1,4 @@
-//! Checkpoint file with the number of the last acknowledged record; replaced atomically.
+//! The number of the last acknowledged record; replaced atomically.
 
 use std::{fs, io, path::Path};
 
@@ -6,8 +6,7 @@ use merch_chassis::file_permissions::write_atomically;
 
 const NAME: &str = "acknowledged";
 
-/// Returns the number of the last acknowledged record. A missing or corrupt file counts as 0: all
-/// remaining events are sent again.
+/// A missing or corrupt file counts as 0: all remaining events are sent again.
 pub(super) fn read(folder: &Path) -> io::Result<u64> {
     let bytes = match fs::read(folder.join(NAME)) {
         Ok(bytes) => bytes,

@@ -1,5 +1,3 @@
-//! Files and folders with owner-only permissions.
-
 use std::{
     fs::{self, DirBuilder},
     io,

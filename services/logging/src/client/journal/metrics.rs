@@ -1,5 +1,3 @@
-//! Metrics of the journal.
-
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use prometheus::{IntCounter, IntGauge, register_int_counter, register_int_gauge};
@@ -52,7 +50,7 @@ static BACKLOG_BYTES: LazyLock<IntGauge> = LazyLock::new(|| {
     .expect(REGISTERED_ONCE)
 });
 
-/// Backlog of one journal. A process may have several open, including those of exited processes.
+/// A process may have several journals open, including those of exited processes.
 #[derive(Debug, Default)]
 pub(super) struct Backlog(Mutex<(i64, i64)>);
 

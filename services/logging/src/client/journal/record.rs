@@ -1,7 +1,7 @@
 //! Record format: length and checksum, 32 bits each, little-endian, then the event as protobuf.
 //!
-//! The checksum (CRC-32, IEEE) covers the length too, so that neither zeros nor a wrong length pass
-//! as a record.
+//! The checksum (CRC-32, IEEE) covers the length too, so that neither zeros nor a wrong length
+//! pass.
 
 use std::io::{self, Read};
 
@@ -25,18 +25,15 @@ pub(super) fn encode(event: &LogMessage) -> Vec<u8> {
     record
 }
 
-/// Result of reading a record.
 #[derive(Debug, PartialEq)]
 pub(super) enum RecordRead {
-    /// The event and the bytes of its record.
+    /// With the bytes of its record.
     Record(Box<LogMessage>, u64),
-    /// End of the segment.
     End,
-    /// Reason why there is no valid record.
     Corrupt(&'static str),
 }
 
-/// Reads a record; `left` is the number of bytes left in the segment.
+/// `left`: bytes left in the segment.
 pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> {
     if left == 0 {
         return Ok(RecordRead::End);
@@ -63,7 +60,7 @@ pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> 
     }
 }
 
-/// Returns whether a valid record starts at any offset.
+/// At any offset.
 pub(super) fn contains_record(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| {
         let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() else { return false };

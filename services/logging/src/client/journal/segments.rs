@@ -1,7 +1,7 @@
-//! Segments of a journal: their state on disk, and reading.
+//! Segments of a journal.
 //!
-//! Records are numbered from 1 throughout the journal. A segment is named after its first record
-//! and ends where the next one starts; bytes after that, left by a failed write, are ignored.
+//! Records are numbered from 1 throughout the journal. A segment ends where the next one starts;
+//! bytes after that are left by a failed write.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::proto::LogMessage;
 
 const SUFFIX: &str = ".journal";
 
-/// Position after a record: its number, its segment and the byte offset after it.
+/// After a record: its number, its segment and the byte offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) number: u64,
@@ -42,11 +42,11 @@ pub(super) struct ActiveSegment {
 #[derive(Debug)]
 pub(super) struct Segments {
     /// First record → durable bytes. For segments of an earlier process: the file size, which may
-    /// include bytes of a failed write.
+    /// include a failed write.
     segments_by_first: BTreeMap<u64, u64>,
-    /// Number of the last durable record, or 0.
+    /// Number of the last record, or 0.
     durable: u64,
-    /// Reading starts here: after the last acknowledged record, or before the replayed ones.
+    /// After the last acknowledged record, or before the replayed ones.
     start: Position,
     /// Number in the checkpoint file.
     acknowledged: u64,
@@ -69,7 +69,7 @@ impl Segments {
             let first = *last.key();
             let end = recover_tail(folder, first)?;
             durable = durable.max(end.last);
-            // Record numbers are never reused, including those of deleted or corrupt records.
+            // Record numbers are never reused, not even those of deleted or corrupt records.
             if end.appendable {
                 last.insert(end.bytes);
             }
@@ -142,8 +142,7 @@ impl Segments {
         (self.start.number, self.acknowledged)
     }
 
-    /// Removes and returns the segments without unacknowledged records or the last `retained` ones;
-    /// never the last segment.
+    /// Returns segments without unacknowledged records or the last `retained` ones; never the last.
     pub(super) fn apply_checkpoint(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
         self.acknowledged = acknowledged;
         let needed = acknowledged.saturating_sub(retained) + 1;
@@ -156,7 +155,7 @@ impl Segments {
         obsolete
     }
 
-    /// Returns the position after record `number`, or before the first record that follows it.
+    /// Returns the position after record `number`, or before the first record after it.
     fn locate(&self, folder: &Path, number: u64) -> io::Result<Position> {
         let Some((&first, _)) = self.segments_by_first.range(..=number + 1).next_back() else {
             return Ok(Position { number, segment: 0, offset: 0 });
@@ -173,8 +172,7 @@ impl Segments {
     }
 }
 
-/// Returns up to `limit` durable events after `after`, or from the start position, with at most
-/// `bytes` bytes unless a single event is larger.
+/// Starts after `after` or at the start position. Only a single larger event exceeds `bytes`.
 pub(super) fn read(
     folder: &Path,
     segments: &Mutex<Segments>,
@@ -288,7 +286,7 @@ pub(super) fn has_segment(folder: &Path) -> io::Result<bool> {
 }
 
 struct Tail {
-    /// The last record, or the highest number that corruption may hide.
+    /// Or the highest number that corruption may hide.
     last: u64,
     bytes: u64,
     appendable: bool,

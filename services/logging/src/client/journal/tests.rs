@@ -1,4 +1,4 @@
-//! Tests of failing disks, which need internals; the others are in `tests/logging/journal.rs`.
+//! Failing disks need internals; the other tests are in `tests/logging/journal.rs`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -75,7 +75,7 @@ async fn bytes_of_a_failed_write_are_not_read() {
     for message in ["one", "two"] {
         journal.append(event(message)).await.unwrap();
     }
-    // Simulates a failed write that was not cut off.
+    // A failed write that was not cut off.
     let first = segments::path(folder.path(), 1);
     let mut bytes = fs::read(&first).unwrap();
     bytes.extend(record::encode(&event("refused")));

@@ -1,4 +1,4 @@
-//! The writer thread: group commit of waiting appends with one fsync.
+//! Group commit: one fsync for all waiting appends.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use super::{
     segments::{self, ActiveSegment},
 };
 
-/// Maximum bytes of a group, unless a single record is larger.
+/// Exceeded only by a single larger record.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) type SyncFile = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
@@ -24,7 +24,7 @@ pub(super) struct Append {
 }
 
 struct Capacity {
-    /// Unacknowledged bytes, including the group under construction.
+    /// Includes the group under construction.
     backlog: u64,
     max: u64,
 }
@@ -78,7 +78,7 @@ impl Writer {
             if pending.is_empty() {
                 continue;
             }
-            // Hysteresis: near the limit the state would change many times a second.
+            // Hysteresis: near the limit the state would flap.
             if self.full && capacity.backlog < capacity.max / 2 {
                 self.full = false;
                 tracing::info!(bytes = capacity.backlog, "the journal accepts log events again");
@@ -98,7 +98,7 @@ impl Writer {
         }
     }
 
-    /// Logs only the first refusal, because clients may cause any number.
+    /// Logs only the first refusal: clients may cause any number.
     fn refuse(&mut self, append: Append, full: AppendError) {
         metrics::REFUSED.inc();
         if !self.full {
@@ -137,10 +137,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Creates a segment; its directory entry is durable before its first record.
+    /// The directory entry is durable before the first record.
     fn create_segment(&self) -> io::Result<ActiveSegment> {
         let first = self.shared.segments().next();
-        // Such a file has no durable record, because none has this number.
+        // Has no durable record, because none has this number.
         let path = segments::path(&self.shared.folder, first);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -152,8 +152,7 @@ impl Writer {
         Ok(ActiveSegment { first, file, bytes: 0 })
     }
 
-    /// Removes bytes that were not made durable. A failure is harmless: the next segment's name
-    /// marks the end of this one.
+    /// A failure is harmless: the next segment's name marks the end of this one.
     fn discard_partial_write(&self, active: &ActiveSegment) {
         let path = segments::path(&self.shared.folder, active.first);
         let discarded = if active.bytes == 0 {

@@ -1,4 +1,4 @@
-//! Exponential backoff with jitter, so that clients do not reconnect at the same time.
+//! Exponential backoff with jitter: clients do not reconnect together.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Backoff {
         Self { min, max, next: min }
     }
 
-    /// Returns the next delay: 50 to 100 % of the current one, which doubles.
+    /// Returns 50 to 100 % of the current delay, which doubles.
     pub(super) fn next(&mut self) -> Duration {
         let delay = self.next.min(self.max);
         self.next = (delay * 2).min(self.max);

@@ -1,5 +1,3 @@
-//! Metrics of shipping, labelled by the sending service.
-
 use std::sync::LazyLock;
 
 use prometheus::{

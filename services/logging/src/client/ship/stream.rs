@@ -1,5 +1,3 @@
-//! One stream: sends events from the source and processes acknowledgements.
-
 use std::{
     collections::HashMap,
     fmt::Display,
@@ -29,15 +27,13 @@ use crate::{
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The replica may wait for Kafka; after this time its events go to another replica.
+/// The replica may wait for Kafka; then its events go to another one.
 const REPLICA_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) enum StreamEnd<P> {
-    /// The service closed it without an error.
     Closed,
-    /// Another replica is preferred. Events in flight are sent again there.
+    /// Another replica is preferred; it receives the events in flight.
     Moved,
-    /// The service refused an event that violates the contract.
     Refused(Box<RefusedRequest<P>>),
     Failed {
         reason: String,
@@ -47,9 +43,9 @@ pub(super) enum StreamEnd<P> {
 
 pub(super) struct RefusedRequest<P> {
     pub(super) reason: String,
-    /// Number of events in flight; at least one of them was refused.
+    /// In flight; at least one was refused.
     pub(super) events: usize,
-    /// The event and its position, if it was the only one in flight.
+    /// The only event in flight, if there was just one.
     pub(super) isolated: Option<(P, LogMessage)>,
 }
 
@@ -89,7 +85,7 @@ struct OpenStream<'a, S: EventSource> {
 }
 
 impl<S: EventSource> Shipper<S> {
-    /// Runs one stream until it ends. Also returns whether anything was acknowledged.
+    /// Also returns whether anything was acknowledged.
     pub(super) async fn stream(&self) -> (StreamEnd<S::Position>, bool) {
         let replica = tokio::select! {
             replica = self.replicas.pick_by_hash(self.seed) => replica,
@@ -132,8 +128,7 @@ impl<S: EventSource> Shipper<S> {
 }
 
 impl<S: EventSource> OpenStream<'_, S> {
-    /// Reads the source and sends its events, until the source fails, another replica is preferred,
-    /// or the shutdown completes.
+    /// Ends when the source fails, another replica is preferred, or the shutdown completes.
     async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> SendEnd {
         let Shipper { source, options, shutdown, replicas, seed, .. } = self.shipper;
         let mut after = None;
@@ -145,14 +140,12 @@ impl<S: EventSource> OpenStream<'_, S> {
             let restart = Instant::now() >= restart_at;
             let relieved = self.replica.is_replaced();
             if relieved {
-                // Unacknowledged events are sent again to another replica.
                 let _ = timeout(REPLICA_DRAIN_TIMEOUT, self.wait_for_capacity(0)).await;
                 return SendEnd::Moved;
             }
             self.wait_for_capacity(if restart { 0 } else { usize::MAX }).await;
-            // The preferred replica is back, usually after a restart; without this, all senders
-            // would gather on one replica. Checked while nothing is in flight, because constant
-            // traffic would postpone the restart forever.
+            // The preferred replica is back; otherwise all senders would gather on one. Checked
+            // while nothing is in flight, because constant traffic would postpone the restart.
             let empty = self.window().requests() == 0 && self.shipper.pending_acks().is_empty();
             if (restart || empty)
                 && replicas
@@ -223,8 +216,7 @@ impl<S: EventSource> OpenStream<'_, S> {
         self.wait_for_capacity(0).await;
     }
 
-    /// Sends events, split by size. Invalid events become dead letters here, because the service
-    /// would end the stream.
+    /// Invalid events become dead letters here, because the service would end the stream.
     async fn dispatch(
         &self,
         events: Vec<(S::Position, LogMessage)>,
@@ -277,7 +269,6 @@ impl<S: EventSource> OpenStream<'_, S> {
             "a request keeps the bound of the contract"
         );
         if requests.send(request).await.is_err() {
-            // The receiving half returns the reason.
             std::future::pending().await
         }
     }
@@ -385,7 +376,7 @@ impl<S: EventSource> OpenStream<'_, S> {
     }
 }
 
-/// Returns whether the service refused an event. A refused sequence would be a bug of this module.
+/// A refused sequence would be a bug of this module.
 fn is_refusal(status: &Status) -> bool {
     status.code() == Code::InvalidArgument
         && status.get_details_bad_request().is_none_or(|details| {

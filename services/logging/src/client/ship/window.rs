@@ -1,5 +1,3 @@
-//! Window of unacknowledged requests, and limit of the batch size.
-
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
@@ -8,7 +6,7 @@ use crate::proto::LogMessage;
 
 struct Sent<P> {
     sequence: u64,
-    /// Kept with their positions, for dead letters.
+    /// For dead letters.
     events: Vec<(P, LogMessage)>,
 }
 
@@ -18,7 +16,7 @@ pub(super) struct Window<P> {
     /// Sequence of the last request, or 0.
     sequence: u64,
     acknowledged: u64,
-    /// Last acknowledgement, or last time that the window was empty.
+    /// Last acknowledgement, or last empty window.
     last_progress: Instant,
 }
 
@@ -82,7 +80,7 @@ impl<P> Window<P> {
         self.events
     }
 
-    /// Returns the time of the oldest event in flight, in seconds since 1970; 0 if there is none.
+    /// Returns the time of the oldest event in flight, in seconds since 1970, or 0.
     pub(super) fn oldest_seconds(&self) -> f64 {
         #[expect(
             clippy::cast_precision_loss,
@@ -95,7 +93,6 @@ impl<P> Window<P> {
             .map_or(0.0, |time| time.seconds as f64)
     }
 
-    /// Returns when the acknowledgement timeout expires, if requests are in flight.
     pub(super) fn stall_deadline(&self, timeout: Duration) -> Option<Instant> {
         (!self.sent.is_empty()).then(|| self.last_progress + timeout)
     }
@@ -110,8 +107,8 @@ impl<P> Window<P> {
 
 /// Limit of events in a request.
 ///
-/// A refusal halves it and allows one request in flight, until the refused event is alone. Each
-/// success doubles it. One refused event among a thousand costs about ten short streams.
+/// A refusal halves it and allows one request in flight; each success doubles it. One refused event
+/// among a thousand costs about ten short streams.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchLimit {
     full: usize,

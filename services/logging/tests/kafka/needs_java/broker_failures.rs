@@ -1,5 +1,3 @@
-//! Paused brokers, killed brokers, and clusters of three.
-
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -30,8 +28,8 @@ async fn paused_or_killed_broker_causes_no_loss_or_duplicates() {
     sender.send(0..1000).await;
     until("the first events are acknowledged", || sender.acknowledged() == 1000).await;
 
-    // Paused for longer than one attempt: the producer sends the same batch on a new connection,
-    // and the broker has both when it resumes.
+    // Longer than one attempt: the producer sends the same batch on a new connection, and the
+    // broker has both when it resumes.
     exclusive.kafka.pause(0);
     let paused = Instant::now();
     sender.send(1000..3000).await;
@@ -45,7 +43,6 @@ async fn paused_or_killed_broker_causes_no_loss_or_duplicates() {
     let records = consume(brokers.clone(), TOPIC).await;
     assert_eq!(check_complete_and_ordered(&records, 0..3000), 0, "no duplicates");
 
-    // Killed under load and restarted.
     let service =
         Service::start(Config { delivery_timeout: Duration::from_secs(60), ..settings }).await;
     let mut sender = Sender::open(service.address).await;
@@ -73,14 +70,13 @@ async fn delivery_timeout_keeps_the_order_of_each_key() {
     let mut first = Sender::open(service.address).await;
     first.send(0..BATCH).await;
     until("the first events are acknowledged", || first.acknowledged() == BATCH).await;
-    // The connection must be closed before the next records are sent; otherwise they wait in the
-    // broker's socket.
+    // Closed before the next records are sent; otherwise they wait in the broker's socket.
     exclusive.kafka.pause(0);
     until("the service is not ready", || service.readiness.check().is_err()).await;
     sleep(delivery_timeout / 2).await;
     let mut sender = Sender::open(service.address).await;
     sender.send(BATCH..2 * BATCH).await;
-    // Late enough that these would still be pending when the first ones time out.
+    // Late enough to be still pending when the first ones time out.
     sleep(delivery_timeout / 3).await;
     sender.send(2 * BATCH..3 * BATCH).await;
     // A second stream, as of a sender that reconnected.
@@ -118,7 +114,6 @@ async fn delivery_continues_when_one_of_three_brokers_is_killed() {
     .await;
     until("the service is ready", || service.readiness.check().is_ok()).await;
 
-    // Continuous load while a broker is down and restarts.
     let mut sender = Sender::open(service.address).await;
     let acknowledged = Arc::clone(&sender.acknowledged);
     let stop = tokio_util::sync::CancellationToken::new();

@@ -1,5 +1,5 @@
-//! Clients of other languages read the topic, with their default packages: gzip is the only common
-//! codec. `tools/clients` builds them.
+//! Clients of other languages, with their default packages: gzip is the only common codec.
+//! `tools/clients` builds them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,6 @@ use crate::{
 /// More than one batch, in several partitions.
 const EVENTS: usize = 500;
 
-/// Ships events, reads them with the client, and compares the values.
 async fn client_reads_all_events(client: &'static str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let check = Command::new(root.join("tools/clients"))

@@ -1,5 +1,3 @@
-//! Content and format of records, on Kafka 4 with KRaft and on Kafka 3 with ZooKeeper.
-
 use std::{collections::HashSet, time::Duration};
 
 use merch_logging::{
@@ -54,7 +52,6 @@ async fn check_records(kafka: &Kafka, topic: &str) {
     for ConsumedRecord { key, headers, timestamp, value, .. } in &records {
         let number: usize =
             value["requestId"].as_str().unwrap().strip_prefix("request-").unwrap().parse().unwrap();
-        // Id, time and instance differ for each new event.
         let stored: LogMessage = serde_json::from_value(value.clone()).unwrap();
         let event = LogMessage {
             id: stored.id,
@@ -87,7 +84,6 @@ async fn check_records(kafka: &Kafka, topic: &str) {
         );
     }
 
-    // On disk: batches of a single idempotent producer, compressed with gzip.
     let batches: Vec<_> = (0..6).flat_map(|partition| kafka.batches(0, topic, partition)).collect();
     assert_eq!(
         batches.iter().map(|batch| batch.records).sum::<i32>(),
@@ -99,7 +95,7 @@ async fn check_records(kafka: &Kafka, topic: &str) {
         "{batches:?}"
     );
     assert!(batches.iter().all(|batch| batch.producer >= 0), "{batches:?}");
-    // A batch with one small record may stay uncompressed if gzip would enlarge it.
+    // A small record may stay uncompressed if gzip would enlarge it.
     let compressed: i32 =
         batches.iter().filter(|batch| batch.compression == 1).map(|batch| batch.records).sum();
     assert!(

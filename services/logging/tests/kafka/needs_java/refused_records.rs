@@ -1,5 +1,3 @@
-//! Records that Kafka refuses permanently, mixed with valid ones.
-
 use std::{collections::HashMap, time::Duration};
 
 use merch_logging::{client::ShipOptions, proto::LogMessage, server::Config};
@@ -14,7 +12,6 @@ use crate::{
     support::{ConsumedRecord, config, consume, order_event, shared_kafka},
 };
 
-/// Creates a topic with one partition and these settings.
 async fn topic(brokers: &str, name: &str, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
@@ -28,7 +25,6 @@ async fn topic(brokers: &str, name: &str, settings: &[(&str, &str)]) {
     }
 }
 
-/// Ships all events and returns the records on the topic and the dead letters.
 async fn ship(name: &str, events: Vec<LogMessage>) -> (Vec<ConsumedRecord>, Vec<(String, String)>) {
     let kafka = shared_kafka().await;
     let settings = config(kafka.bootstrap_servers(), name);

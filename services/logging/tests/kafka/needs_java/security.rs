@@ -1,5 +1,3 @@
-//! Kafka with TLS and SCRAM: access with the right credentials, and errors without secrets.
-
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use merch_logging::{
@@ -53,8 +51,7 @@ async fn only_tls_with_the_right_password_connects() {
     let kafka = &exclusive.kafka;
     let (ca, other_ca) = (kafka.certificates().ca_file(), kafka.certificates().other_ca_file());
 
-    // All clients of Kafka: the service with producer and topic creation, the consumer, and
-    // `ensure`.
+    // All clients: producer, topic creation, consumer, and `ensure`.
     let good = connection(kafka, Security::SaslTls(trust(ca), scram(PASSWORD)));
     let service = Service::start(config(good.clone(), TOPIC)).await;
     let source = MemorySource::default();

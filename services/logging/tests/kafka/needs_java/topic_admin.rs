@@ -1,5 +1,3 @@
-//! Creation and comparison of the topic.
-
 use std::time::Duration;
 
 use merch_logging::{
@@ -70,7 +68,6 @@ async fn ensure_creates_once_and_reports_differences() {
         "ensure changes nothing"
     );
 
-    // Settings that are `None` are not compared.
     let by_name = Topic { partitions: 5, ..Topic::new("ensured") };
     assert_eq!(differences(ensure(&kafka, &by_name, TIMEOUT).await.unwrap()), Vec::<String>::new());
 }

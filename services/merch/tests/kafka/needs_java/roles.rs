@@ -1,5 +1,3 @@
-//! The roles as processes over Apache Kafka: every committed event is on the topic.
-
 use std::{
     collections::HashSet,
     process::{Command, Output},
@@ -23,7 +21,6 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// `merch topic` against this Kafka.
 fn topic(kafka: &Kafka, arguments: &[&str]) -> Command {
     let mut command = merch(&[
         "topic",
@@ -38,7 +35,6 @@ fn topic(kafka: &Kafka, arguments: &[&str]) -> Command {
     command
 }
 
-/// The events on the topic, from `merch logs`.
 fn events(kafka: &Kafka) -> Vec<Value> {
     let logs =
         output(merch(&["logs", "--json"]).env("MERCH_KAFKA_BROKERS", kafka.bootstrap_servers()));
@@ -119,7 +115,6 @@ fn events_survive_repeated_kills_of_logging() {
     assert_eq!(status, 200, "{token}");
     let token = token["access_token"].as_str().unwrap();
 
-    // Orders and cancellations continue while the logging service is killed repeatedly.
     let done = AtomicBool::new(false);
     let (expected, survivor) = thread::scope(|scope| {
         let buyers: Vec<_> = (1..=3)
@@ -146,7 +141,7 @@ fn events_survive_repeated_kills_of_logging() {
         let mut running = first;
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(300));
-            // Dropping it sends SIGKILL.
+            // Drop sends SIGKILL.
             drop(running);
             thread::sleep(Duration::from_millis(200));
             running = logging(&address);
@@ -188,7 +183,6 @@ fn events_survive_repeated_kills_of_logging() {
         assert_eq!(role.stop().code(), Some(0));
     }
 
-    // `merch topic` on an existing topic reports it, changes nothing and succeeds.
     let same = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
     assert_eq!(stdout(&same), "log-channel exists with the requested settings\n");
     let other = stdout(&output(&mut topic(&kafka, &["--kafka-partitions", "6"])));
@@ -245,7 +239,7 @@ fn tls_and_scram_settings_work_and_stay_secret() {
     let mut command =
         merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     with(&mut command, &right);
-    // It announces itself only when it is ready.
+    // Announces itself only when it is ready.
     assert_eq!(Running::start(&mut command).stop().code(), Some(0));
     let mut command = merch(&["logs", "--json"]);
     with(&mut command, &right);
