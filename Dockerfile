@@ -1,21 +1,24 @@
-# One image for every role: `merch api`, `merch db`, `merch logging`, `merch migrate`, …, and without a subcommand the whole store.
+# One image for all roles: `merch api`, `merch db`, `merch logging`, `merch migrate` and so on. Without
+# a subcommand, it runs the whole store.
 #
-#   docker build -t merch:local .                                         compiled in the builder
-#   docker build -t merch:local --build-arg MERCH_BINARY=prebuilt .       from target/image/merch, as tools/operate/image puts it there
+#   docker build -t merch:local .                                         compiles the program
+#   docker build -t merch:local --build-arg MERCH_BINARY=prebuilt .       uses target/image/merch of tools/operate/image
 #
-# It holds the program, the libraries that it is linked to, CA certificates and nothing else: no shell, no package manager. BuildKit builds it.
+# The image has only the program, the libraries that it is linked to, and CA certificates: no shell, no
+# package manager. It needs BuildKit.
 
-# Where the program comes from: `compiled` or `prebuilt`.
+# The stage with the program: `compiled` or `prebuilt`.
 ARG MERCH_BINARY=compiled
 
-# What the compilers need is in the image: C and C++ compilers, make, and perl for OpenSSL and tools/sbom.
+# The base image has C and C++ compilers, make, and perl for OpenSSL and tools/sbom.
 FROM rust:1.95-bookworm AS compiled
 WORKDIR /src
-# With CI set, the build says that gen/ is stale in place of writing it.
+# With CI set, the build fails if gen/ is stale, instead of writing it.
 ENV CI=1 CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_TERM_COLOR=never
 COPY . .
-# The caches hold what was downloaded and every dependency as compiled: a change of ours compiles ours, a new Cargo.lock what is new in it. Ours are
-# touched, as cargo goes by times, and those of another checkout may be older than what that one left in the cache.
+# The caches keep downloads and compiled dependencies, so a change of the workspace compiles only the
+# workspace. Its files are touched, because cargo compares times: files of another checkout may be
+# older than what that checkout left in the cache.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
@@ -28,10 +31,11 @@ COPY target/image/merch target/image/merch.cdx.json /
 
 FROM ${MERCH_BINARY} AS binary
 
-# The root file system, put together where there is a shell.
+# Builds the root file system in a stage with a shell.
 FROM debian:bookworm-slim AS files
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates >/dev/null
-# Scanners find the versions of what is copied from Debian in status.d, as in other images without a package manager.
+# Scanners read the versions of Debian's files from status.d, as in other images without a package
+# manager.
 RUN mkdir -p /files/etc/ssl/certs /files/usr/local/bin /files/usr/share/doc /files/var/lib/dpkg/status.d \
  && cp /etc/ssl/certs/ca-certificates.crt /files/etc/ssl/certs/ \
  && echo 'hosts: files dns' >/files/etc/nsswitch.conf \
@@ -44,11 +48,12 @@ RUN mkdir -p /files/etc/ssl/certs /files/usr/local/bin /files/usr/share/doc /fil
       if [ -d "/usr/share/doc/$package" ]; then cp -rL --parents "/usr/share/doc/$package/copyright" /files || exit 1; fi; \
     done
 COPY --from=binary --chmod=0755 /merch /files/usr/local/bin/merch
-# What the program is linked to, as the loader finds it; and whether it starts here at all, as a program from elsewhere may want a newer glibc.
+# Copies the libraries that the loader resolves. Fails if the program does not start: a prebuilt one may
+# need a newer glibc.
 RUN ldd /files/usr/local/bin/merch | grep -o '/[^ ]*' | sort -u | xargs -r -I '{}' cp -L --parents '{}' /files \
  && cp -L --parents /etc/ld.so.cache /files \
  && { chroot /files /usr/local/bin/merch --version || { echo 'the program does not start on Debian 12: was it built for a newer one?' >&2; exit 1; }; }
-# The software bill of materials lies beside the licences.
+# The software bill of materials is beside the licences.
 COPY LICENSE-APACHE LICENSE-MIT /files/usr/share/doc/merch/
 COPY --from=binary --chmod=0644 /merch.cdx.json /files/usr/share/doc/merch/
 
@@ -65,13 +70,14 @@ LABEL org.opencontainers.image.title="SUSTech Merch Store" \
       org.opencontainers.image.created="${MERCH_CREATED}" \
       org.opencontainers.image.source="${MERCH_SOURCE}"
 COPY --from=files /files /
-# `merch db` and `merch logging` are told where to listen by compose.yaml: the whole store opens no port for them.
+# compose.yaml sets the addresses of `merch db` and `merch logging`; the whole store opens no port for
+# them.
 ENV PATH=/usr/local/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     MERCH_DATA_DIR=/var/lib/merch \
     MERCH_LISTEN=0.0.0.0:8080 \
     MERCH_ADMIN_LISTEN=0.0.0.0:9100
-# A number, so that who forbids root can see that it is not.
+# A number, so that an engine that forbids root can check it.
 USER 10001:10001
 WORKDIR /var/lib/merch
 # api, db, logging, and admin: /livez, /readyz, /metrics.

@@ -149,7 +149,7 @@ confirm() {
 }
 
 # Stops the roles that write to the database, runs a command, and starts them again in any case.
-# NGINX answers 503 meanwhile. Does not run the command if the roles cannot be stopped.
+# NGINX returns 503 meanwhile. Does not run the command if the roles cannot be stopped.
 with_writers_stopped() {
   local found failed=0
   # `set -e` has no effect here: the caller checks the status.

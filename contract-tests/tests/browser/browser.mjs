@@ -1,16 +1,16 @@
-// Chromium, and a page in it that writes down everything that must not happen: requests to other hosts, errors and warnings.
+// Starts Chromium, and opens pages that record faults: requests to other hosts, errors and warnings.
 import { accessSync, constants } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 
-// What tools/install has installed.
+// The npm packages of tools/install.
 export const tools = createRequire(join(process.env.NODE_TOOLS, "package.json"));
 const { chromium } = tools("playwright-core");
 
-/** How long anything may take that has to happen at some time, in milliseconds. */
+/** The time limit for an expected condition, in milliseconds. */
 export const PATIENCE = 30_000;
 
-/** The size of a desk's and of a phone's window. */
+/** The window sizes of a desktop and of a phone. */
 export const DESK = { width: 1280, height: 900 };
 export const PHONE = { width: 390, height: 844 };
 
@@ -33,7 +33,7 @@ function findChromium() {
       return false;
     }
   });
-  if (!found) throw new Error(`expected Chromium or Chrome as ${process.env.CHROMIUM ?? names.join(", ")}; run tools/install, or say in $CHROMIUM where it is`);
+  if (!found) throw new Error(`expected Chromium or Chrome as ${process.env.CHROMIUM ?? names.join(", ")}; run tools/install, or set $CHROMIUM to its path`);
   return found;
 }
 
@@ -41,7 +41,7 @@ export function launch() {
   return chromium.launch({
     executablePath: findChromium(),
     args: [
-      // As root, and in containers, Chromium has no sandbox; it sees nothing but our own pages.
+      // As root and in containers, Chromium has no sandbox; it opens only our own pages.
       "--no-sandbox",
       "--disable-gpu",
       "--disable-quic",
@@ -49,13 +49,13 @@ export function launch() {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
-      // Only this machine exists: what a page wants from elsewhere it does not get, as on a train.
+      // Requests to other hosts fail, as without a network.
       "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     ],
   });
 }
 
-/** What was found to be wrong, each with the page and the step that it was found in. */
+/** The faults, each with its page and step. */
 export class Faults {
   all = [];
   step = "";
@@ -70,7 +70,7 @@ export class Faults {
   }
 }
 
-/** A page in a window of its own, with no memory of others. Everything it asks for from elsewhere than `origin`, and every complaint of the browser, is a fault. */
+/** Opens a page in its own browser context. A request to another origin, and each error or warning of the browser, is a fault. */
 export async function openPage(browser, origin, faults, { viewport, colorScheme = "light" }) {
   const context = await browser.newContext({ viewport, colorScheme, permissions: ["clipboard-read", "clipboard-write"] });
   context.setDefaultTimeout(PATIENCE);
@@ -79,23 +79,23 @@ export async function openPage(browser, origin, faults, { viewport, colorScheme 
   page.on("request", (request) => {
     requests.push(request.url());
     const url = new URL(request.url());
-    // `data:` and `blob:` are in the page already.
+    // `data:` and `blob:` URLs are part of the page.
     if (url.protocol !== "data:" && url.protocol !== "blob:" && url.origin !== origin) faults.add(`a request to another host: ${request.url().slice(0, 200)}`);
   });
   page.on("websocket", (socket) => faults.add(`a connection that is no request: ${socket.url()}`));
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") faults.add(`the console has the ${message.type()} "${message.text().slice(0, 300)}"`);
   });
-  page.on("pageerror", (error) => faults.add(`an exception that nobody caught: ${error.message}`));
+  page.on("pageerror", (error) => faults.add(`an uncaught exception: ${error.message}`));
   page.on("requestfailed", (request) => {
-    // What the reader leaves behind by going on to another page is given up.
+    // Chromium aborts the requests of a page when it opens another one.
     const why = request.failure()?.errorText;
     if (why !== "net::ERR_ABORTED") faults.add(`a request that failed: ${request.url().slice(0, 200)} (${why})`);
   });
   return { page, requests, close: () => context.close() };
 }
 
-/** Loads a page and holds its answer against what it has to be. */
+/** Loads a page and checks the status and the policy of its response. */
 export async function load(page, url, csp, faults) {
   const response = await page.goto(url, { waitUntil: "load" });
   faults.expect(response.status() === 200, `expected 200, came ${response.status()}`);
@@ -103,7 +103,7 @@ export async function load(page, url, csp, faults) {
   faults.expect(found === csp, `expected the Content-Security-Policy "${csp}", came "${found}"`);
 }
 
-/** Waits until `check` gives something that is true, and gives it; a fault, and `undefined`, if that does not happen in time. */
+/** Waits until `check` returns a truthy value, and returns it. After the time limit, adds a fault and returns `undefined`. */
 export async function eventually(faults, what, check) {
   const deadline = Date.now() + PATIENCE;
   while (Date.now() < deadline) {
@@ -115,7 +115,7 @@ export async function eventually(faults, what, check) {
   return undefined;
 }
 
-/** Text as a reader sees it: Markdown's marks and the breaks of lines do not count. */
+/** Returns the text without Markdown's marks and line breaks. */
 export function plain(text) {
   return text.replaceAll(/[`*\u200b]/g, "").replaceAll(/\s+/g, " ").trim();
 }

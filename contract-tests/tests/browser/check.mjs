@@ -1,5 +1,5 @@
-// Looks at all pages of the stores whose addresses are the arguments, and prints what is wrong with them as JSON: { faults: [...], seconds: {...} }.
-// $NODE_TOOLS is the folder of tools/install, $SCREENSHOTS where pictures go.
+// Checks all pages of the stores whose addresses are the arguments. Prints JSON: { faults: [...], seconds: {...} }.
+// $NODE_TOOLS is the folder of tools/install, $SCREENSHOTS that of the screenshots.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
@@ -14,11 +14,11 @@ mkdirSync(folder, { recursive: true });
 const faults = [];
 const seconds = {};
 
-// Each with a browser of its own, all at the same time: what one page keeps is nothing to the others.
+// All pages concurrently, each in its own browser, so that they share no storage.
 await Promise.all(
   process.argv.slice(2).map(async (origin, index) => {
     const browser = await launch();
-    // Pictures of one store are enough.
+    // Screenshots of one store are enough.
     const screenshot = async (page, name, at) => {
       if (index > 0) return;
       if (at) await at.evaluate((element) => element.scrollIntoView());
@@ -30,7 +30,7 @@ await Promise.all(
       try {
         await check({ browser, origin, faults: found, screenshot });
       } catch (error) {
-        found.add(`the check could not go on: ${error.message}`);
+        found.add(`the check failed: ${error.message}`);
       }
       seconds[`${name}, store ${index + 1}`] = (Date.now() - start) / 1000;
       faults.push(...found.all.map((text) => `${origin}: ${text}`));

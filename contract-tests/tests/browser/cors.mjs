@@ -1,12 +1,12 @@
-// A shop's own page on another origin, with the TypeScript client in the browser. The arguments: a store, the origin that it
-// allows, one that it does not, and a store that allows every origin. Prints what is wrong as JSON: { faults: [...], steps: 0 }.
+// A page on another origin with the TypeScript client. Arguments: a store, an origin that it allows, one that it does not
+// allow, and a store that allows every origin. Prints JSON: { faults: [...], steps: 0 }.
 import { Faults, PATIENCE, launch } from "./browser.mjs";
 
 const [store, allowed, other, open] = process.argv.slice(2);
 const faults = new Faults();
 let steps = 0;
 
-/** Opens a page on an origin, and calls operations in it with the generated client. */
+/** Opens a page on an origin, and calls operations there with the generated client. */
 async function shop(browser, origin) {
   const page = await browser.newPage();
   page.setDefaultTimeout(PATIENCE);
@@ -30,7 +30,7 @@ async function shop(browser, origin) {
   return { page, call };
 }
 
-/** Holds an outcome against what it has to be; `headers` are those that the script has to be able to read. */
+/** Checks an outcome; the script must be able to read `headers`. */
 function expect(outcome, status, headers = [], code = undefined) {
   faults.expect(outcome.status === status, `expected ${status}, came ${JSON.stringify(outcome)}`);
   faults.expect(outcome.problem?.code === code, `expected the code ${code}, came ${JSON.stringify(outcome.problem)}`);
@@ -73,7 +73,7 @@ async function buyAndLeave(browser) {
   const cancel = { path: { order_id: placed.data.id } };
   expect(await call(store, "cancel_order", token, cancel), 200);
 
-  // The answer to a preflight is kept, and holds for every method of its address: four requests, one preflight.
+  // The browser caches the response to a preflight for all methods of a URL: four requests, one preflight.
   for (let times = 0; times < 2; times += 1) expect(await call(store, "list_orders", token), 200);
   const asked = preflights.filter((url) => url === `${store}/orders`).length;
   faults.expect(asked === 1, `expected one preflight for ${store}/orders, came ${JSON.stringify(preflights)}`);
@@ -84,7 +84,7 @@ async function buyAndLeave(browser) {
   const passwords = { current_password: registration.password, new_password: "another horse of another origin" };
   expect(await call(store, "change_password", token, { path, body: passwords }), 204);
 
-  // Problems can be read like everything else, whatever has answered.
+  // The script can read problems, too, of the middleware as well as of operations.
   expect(await call(store, "list_orders", token), 401, [], "token_invalid");
   expect(await call(store, "list_orders", undefined), 401, [], "token_missing");
   expect(await call(store, "get_product", undefined, { path: { product_id: 999 } }), 404, [], "product_not_found");
@@ -115,7 +115,7 @@ for (const part of [buyAndLeave, fromElsewhere]) {
   try {
     await part(browser);
   } catch (error) {
-    faults.add(`the check could not go on: ${error.message}`);
+    faults.add(`the check failed: ${error.message}`);
   }
 }
 await browser.close();

@@ -1,4 +1,4 @@
-// /docs: everything of the document is there to read and to try out.
+// /docs: shows everything of the document, and sends requests.
 import { CSP, DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
 import { readDocument } from "./document.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
@@ -47,7 +47,7 @@ async function open(page, url, document, faults) {
   await eventually(faults, `${document.operations.length} operations`, async () => (await page.locator(".opblock").count()) === document.operations.length);
 }
 
-/** Opens an operation that is closed. */
+/** Expands a collapsed operation. */
 async function showOperation(page, operation) {
   const there = block(page, operation);
   if ((await there.locator(".opblock-body").count()) === 0) await there.locator(".opblock-summary-control").click();
@@ -55,12 +55,12 @@ async function showOperation(page, operation) {
   return there;
 }
 
-/** Tags, operations, descriptions, parameters, examples and samples: whatever the document says can be seen. */
+/** Checks that the page shows all tags, operations, descriptions, parameters, examples and samples. */
 async function readable(page, document, faults) {
   faults.expect((await page.locator(".info .title").innerText()).includes(document.title), `the title is not ${document.title}`);
   for (const tag of document.tags) {
     const section = page.locator(`#operations-tag-${tag.name}`);
-    faults.expect((await section.count()) === 1 && (await section.isVisible()), `the tag ${tag.name} is not to be seen`);
+    faults.expect((await section.count()) === 1 && (await section.isVisible()), `the page does not show the tag ${tag.name}`);
     const text = plain(await section.innerText());
     faults.expect(text.includes(plain(tag.description)), `the tag ${tag.name} is not described: "${text}"`);
   }
@@ -74,13 +74,13 @@ async function readable(page, document, faults) {
     const examples = there.locator("tr.response pre.example");
     const wanted = operation.responses.filter(({ hasContent }) => hasContent).length;
     const shown = (await examples.allInnerTexts()).filter((example) => example.trim().startsWith("{")).length;
-    faults.expect(shown === wanted, `${name} shows ${shown} examples of answers, expected ${wanted}`);
+    faults.expect(shown === wanted, `${name} shows ${shown} examples of responses, expected ${wanted}`);
     await sample(page, there, name, operation, faults);
     await there.locator(".opblock-summary-control").click();
   }
 }
 
-/** The sample is there as a reader of this page has to paste it, and the button copies just that. */
+/** Checks that the sample has the address of this store, and that the button copies it. */
 async function sample(page, there, name, operation, faults) {
   const code = there.locator(".sample-code");
   if ((await code.count()) !== 1 || !(await code.isVisible())) {
@@ -93,7 +93,7 @@ async function sample(page, there, name, operation, faults) {
   await eventually(faults, `the sample of ${name} in the clipboard`, async () => (await page.evaluate(() => navigator.clipboard.readText())) === operation.sample);
 }
 
-/** A buyer logs in and orders in the page, which authorizes itself and keeps the token when it is loaded again. */
+/** Logs in and places an order in the page, which authorizes itself and keeps the token after a reload. */
 async function tryOut(page, origin, document, faults, screenshot) {
   const byId = (id) => document.operations.find((operation) => operation.id === id);
   const word = `b${Date.now().toString(36)}`;
@@ -125,14 +125,14 @@ async function tryOut(page, origin, document, faults, screenshot) {
     await order.locator("tr[data-param-name=Idempotency-Key] input").fill(`${word}-${key}`);
     await order.locator(".btn.execute").click();
     const placed = await answerOf(order, faults, "201", `an order, ${when}`);
-    faults.expect(placed && JSON.parse(placed).status === "placed", `the order's answer is "${placed}"`);
+    faults.expect(placed && JSON.parse(placed).status === "placed", `the response to the order is "${placed}"`);
     await screenshot(page, "docs-answer-1280", order.locator(".responses-inner"));
     await page.reload();
     await page.locator(".opblock").first().waitFor();
   }
 }
 
-/** The body of the answer that the page shows, once it is there. */
+/** Waits for the response in the page, and returns its body. */
 async function answerOf(operation, faults, status, what) {
   const row = operation.locator(".live-responses-table tr.response").first();
   await row.waitFor();
@@ -141,12 +141,12 @@ async function answerOf(operation, faults, status, what) {
   return row.locator(".response-col_description .highlight-code pre, .response-col_description pre.microlight").first().innerText();
 }
 
-/** A link opens its operation: in the address bar, in the page, and with Back. */
+/** Checks that a link opens its operation: in the address bar, in the page, and with Back. */
 async function links(page, origin, document, faults) {
   faults.step = "/docs, by its links";
   const isOpen = (operation) => async () => (await block(page, operation).locator(".opblock-body").count()) === 1;
   const [first, second] = ["place_order", "register"].map((id) => document.operations.find((operation) => operation.id === id));
-  // From another page, so that it is loaded.
+  // From another page, so that the browser loads it.
   await page.goto(`${origin}/problems`);
   await open(page, `${origin}/docs#/${first.tag}/${first.id}`, document, faults);
   await eventually(faults, `${first.id} opened by the address`, isOpen(first));
@@ -163,12 +163,12 @@ async function links(page, origin, document, faults) {
   await page.locator(".modal-ux input").waitFor();
 }
 
-/** The button of the dialog that removes a token; there is none without a token. */
+/** Returns the button that removes the token; it does not exist without a token. */
 function logOutButton(page) {
   return page.locator(".modal-ux .auth-btn-wrapper").getByText("Logout");
 }
 
-/** Dark colors, in all that the page shows. */
+/** Checks the dark colors of the page. */
 async function dark(browser, origin, document, faults, screenshot) {
   const { page, close } = await openPage(browser, origin, faults, { viewport: DESK, colorScheme: "dark" });
   await open(page, `${origin}/docs`, document, faults);

@@ -1,11 +1,11 @@
-// The document, as far as a page has to show it.
+// The parts of the document that a page has to show.
 
 const METHODS = ["get", "put", "post", "delete", "patch"];
 
-/** The address in the document's samples, which pages replace. */
+/** The address in the document's samples, which the pages replace. */
 export const DOCUMENT_ORIGIN = "http://127.0.0.1:8080";
 
-/** Reads the store's own document: `{ title, tags: [{ name, description }], operations: [{ id, tag, method, path, summary, description, parameters, sample, responses, hasBody }] }`. */
+/** Fetches the document from the store: `{ title, tags: [{ name, description }], operations: [{ id, tag, method, path, summary, description, parameters, sample, responses, hasBody }] }`. */
 export async function readDocument(origin) {
   const document = await (await fetch(`${origin}/openapi.json`)).json();
   const resolve = (value) => (value.$ref ? value.$ref.slice(2).split("/").reduce((at, key) => at[key], document) : value);

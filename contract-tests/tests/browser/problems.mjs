@@ -1,4 +1,4 @@
-// /problems: every kind of problem can be read, by day and by night.
+// /problems: shows every problem, in light and dark colors.
 import { CSP, DESK, PHONE, load, openPage } from "./browser.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
 

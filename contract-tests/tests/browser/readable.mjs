@@ -1,21 +1,21 @@
-// Whether a page can be read and used: it fits its window, its letters and buttons are large enough, and axe-core finds nothing serious.
+// Checks that a page is readable: it fits its window, its letters and buttons are large enough, and axe-core reports nothing serious.
 import { readFileSync } from "node:fs";
 
 import { tools } from "./browser.mjs";
 
-/** No letters are smaller, in CSS pixels. */
+/** The minimum size of letters, in CSS pixels. */
 const SMALLEST_FONT = 12;
-/** No button is smaller (WCAG 2.2, 2.5.8). */
+/** The minimum size of buttons (WCAG 2.2, 2.5.8). */
 const SMALLEST_TARGET = 24;
 
 const axe = readFileSync(tools.resolve("axe-core/axe.min.js"), "utf8");
 
-/** A phone shows the page as wide as it is, in letters and with buttons of a useful size. */
+/** Checks that the page is no wider than a phone, and that its letters and buttons are large enough. */
 export async function fitsPhone(page, faults) {
   const found = await page.evaluate(
     ({ smallestFont, smallestTarget }) => {
       const shown = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && element.getClientRects().length > 0;
-      // What is there only for those who hear the page is cut to a point.
+      // Elements for screen readers only are clipped to a point.
       const cut = (element) => element.closest("[class*=sr-only], [class*=visually-hidden]") || getComputedStyle(element).clipPath.startsWith("inset(50%");
       const name = (element) => `<${element.tagName.toLowerCase()} class="${element.getAttribute("class") ?? ""}"> "${(element.textContent || element.getAttribute("aria-label") || "").trim().slice(0, 40)}"`;
       const small = new Set();
@@ -30,7 +30,7 @@ export async function fitsPhone(page, faults) {
       for (const element of document.querySelectorAll("button, select, input, textarea, [role=button], [role=tab]")) {
         if (!shown(element) || cut(element)) continue;
         const { width, height } = element.getBoundingClientRect();
-        // A button within a sentence is as high as the sentence's lines, as a link is.
+        // A button in a sentence is as high as its lines, like a link.
         if (getComputedStyle(element).display === "inline") continue;
         if (Math.min(width, height) < smallestTarget) tiny.push(`${name(element)} of ${Math.round(width)} × ${Math.round(height)} px`);
       }
@@ -49,7 +49,7 @@ export async function fitsPhone(page, faults) {
   for (const text of found.tiny.slice(0, 10)) faults.add(`too small to hit: ${text}; expected ${SMALLEST_TARGET} × ${SMALLEST_TARGET} px or more`);
 }
 
-/** Serious and critical findings of axe-core are faults. */
+/** Adds a fault for each serious or critical violation that axe-core reports. */
 export async function accessible(page, faults) {
   await page.evaluate(axe);
   const violations = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations);

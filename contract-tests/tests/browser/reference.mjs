@@ -1,4 +1,4 @@
-// /reference: everything of the document is there to read.
+// /reference: shows everything of the document.
 import { DESK, PHONE, eventually, load, openPage, plain } from "./browser.mjs";
 import { readDocument } from "./document.mjs";
 import { accessible, fitsPhone } from "./readable.mjs";
@@ -49,7 +49,7 @@ async function open(page, origin, document, faults) {
   await page.getByRole("heading", { name: document.title, exact: true }).waitFor();
 }
 
-/** Scrolls as a reader does: what is not near the window yet is not in the page yet. */
+/** Scrolls through the page, which renders only the parts near the window. */
 async function readAll(page, document, faults) {
   const wanted = [...document.tags.map(({ name }) => name), ...document.operations.map(({ summary }) => summary)];
   await eventually(faults, `headings for ${wanted.join(", ")}`, async () => {
@@ -61,7 +61,7 @@ async function readAll(page, document, faults) {
 
 async function toOperation(page, operation) {
   await page.getByRole("heading", { name: operation.summary, exact: true }).first().evaluate((heading) => heading.scrollIntoView({ block: "start" }));
-  // What comes into view is laid out anew for a moment.
+  // The layout changes for a moment after each step.
   await page.waitForFunction(
     (summary) => {
       const heading = [...document.querySelectorAll("h3")].find((one) => one.innerText.trim() === summary);
@@ -93,16 +93,16 @@ async function readable(page, origin, document, faults) {
   faults.expect(codes.some((code) => code.startsWith('{"')), "no example of an answer is shown");
 }
 
-/** Code without blanks: highlighting cuts it into pieces and numbers its lines. */
+/** Returns code without blanks: highlighting splits it and numbers its lines. */
 function squeezed(code) {
   return code.replaceAll(/\s+/g, "");
 }
 
-/** Only the document's own links leave this host. */
+/** Checks that only links of the document lead to other hosts. */
 async function leadsNowhereElse(page, faults) {
   const found = await page.locator("a[href]").evaluateAll((links) => links.filter((link) => link.checkVisibility() && link.origin !== location.origin).map((link) => link.href));
   for (const href of found) {
-    faults.expect(/^https:\/\/www\.(sustech\.edu\.cn|apache\.org)\//.test(href), `a link to another house that the document does not have: ${href}`);
+    faults.expect(/^https:\/\/www\.(sustech\.edu\.cn|apache\.org)\//.test(href), `a link to another host that is not in the document: ${href}`);
   }
   for (const words of ["Ask AI", "Open API Client", "Test Request", "MCP", "Powered by"]) {
     faults.expect((await page.getByText(words).filter({ visible: true }).count()) === 0, `"${words}" is offered`);

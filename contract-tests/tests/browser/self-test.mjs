@@ -1,4 +1,4 @@
-// Shows pages with known faults to the checks, and prints which faults they report: { PAGE: [faults] } as JSON. A check that finds none could never fail.
+// Runs the checks on pages with known faults, and prints the reported faults as JSON: { PAGE: [faults] }. It proves that each check can fail.
 import { createServer } from "node:http";
 
 import { CSP, Faults, PHONE, eventually, launch, load, openPage } from "./browser.mjs";
@@ -7,7 +7,7 @@ import { accessible, fitsPhone } from "./readable.mjs";
 const body = (content) => `<!doctype html><html lang="en"><head><title>A page</title><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head><body><main>${content}</main></body></html>`;
 const unbound = { csp: "" };
 
-/** Each page, and what is not as it has to be. */
+/** The pages, each with one fault. */
 const PAGES = {
   good: { html: body("<h1>All is well</h1>") },
   "foreign picture": { ...unbound, html: body('<h1>x</h1><img alt="a picture" src="http://cdn.example/picture.png">') },
@@ -43,12 +43,12 @@ for (const [name, { csp, expectCsp }] of Object.entries(PAGES)) {
   const faults = new Faults();
   faults.step = name;
   const { page, close } = await openPage(browser, origin, faults, { viewport: PHONE });
-  // A page without a policy is one whose policy is not what this case is about.
+  // Pages without a policy test something else, so their policy is not checked.
   if (csp === "" && !expectCsp) await page.goto(`${origin}/${encodeURIComponent(name)}`, { waitUntil: "load" });
   else await load(page, `${origin}/${encodeURIComponent(name)}`, CSP, faults);
   await fitsPhone(page, faults);
   await accessible(page, faults);
-  // What fails in the background is told a moment later; a page without faults has nothing to wait for.
+  // Faults in the background are reported a moment later; a page without faults has none to wait for.
   if (name !== "good") await eventually(faults, "a fault", () => faults.all.length > 0);
   await close();
   reported[name] = faults.all;

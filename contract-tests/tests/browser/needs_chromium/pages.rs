@@ -1,5 +1,5 @@
-//! `/docs`, `/reference` and `/problems` of two stores at once; what has to hold stands in the
-//! scripts beside this file.
+//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts one folder up have
+//! the checks.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ struct Report {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
+async fn pages_of_two_stores_are_readable_and_usable() {
     let (one, other) =
         tokio::join!(TestStore::start(Database::Sqlite), TestStore::start(Database::Sqlite));
     let Report { faults, seconds } = run("check.mjs", &[one.url(), other.url()]).await;
     for store in [one, other] {
-        // The page has done what its readers do.
+        // The events of the requests that the pages sent.
         let words: Vec<String> =
             store.finish_unchecked().await.iter().map(|record| record.name().to_owned()).collect();
         for (word, times) in [
@@ -38,16 +38,16 @@ async fn the_pages_of_two_stores_can_be_read_and_tried_out() {
     }
     assert!(
         faults.is_empty(),
-        "{} faults; pictures are in {}:\n{}",
+        "{} faults; screenshots are in {}:\n{}",
         faults.len(),
         target().join("screenshots").display(),
         faults.join("\n")
     );
-    assert_eq!(seconds.len(), 6, "three pages of two stores were to be looked at: {seconds:?}");
+    assert_eq!(seconds.len(), 6, "expected three pages of two stores: {seconds:?}");
 }
 
-/// What is reported of each page of `self-test.mjs`. Without that, a check that sees nothing would
-/// pass.
+/// The fault that the checks report of each page of `self-test.mjs`. It proves that no check passes
+/// without looking.
 const REPORTED: [(&str, &str); 17] = [
     ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
     ("foreign request", "a request to another host: http://telemetry.example/beat"),
@@ -55,7 +55,7 @@ const REPORTED: [(&str, &str); 17] = [
     ("foreign socket", "a connection that is no request: ws://agent.example/"),
     ("console error", "the console has the error \"broken\""),
     ("console warning", "the console has the warning \"deprecated\""),
-    ("exception", "an exception that nobody caught: uncaught"),
+    ("exception", "an uncaught exception: uncaught"),
     ("inline script", "the console has the error \"Executing inline script violates"),
     ("missing file", "the console has the error \"Failed to load resource"),
     ("no policy", "expected the Content-Security-Policy"),
@@ -69,7 +69,7 @@ const REPORTED: [(&str, &str); 17] = [
 ];
 
 #[tokio::test]
-async fn faults_are_seen() {
+async fn known_faults_are_reported() {
     let reported: BTreeMap<String, Vec<String>> = run("self-test.mjs", &[]).await;
     assert_eq!(
         reported.get("good").map(Vec::as_slice),
