@@ -8,7 +8,7 @@
 //! | `rest-server` | [`rest::server`] | a poem-openapi server: a trait for each tag of `openapi.yaml` |
 //! | `rest-client` | [`sdk`], [`rest::client`] | a typed HTTP client with retries and typed errors |
 //! | `rest-cli` | [`rest::cli`] | the command line over that client |
-//! | `rest-mock` | [`rest::mock`] | typed expectations for `httpmock` |
+//! | `rest-mock` | `rest::mock` | typed expectations for `httpmock` |
 //! | `loopback` | [`loopback`] | HTTP clients that use no proxy for loopback URLs; part of `rest-client` |
 //! | `grpc` | [`grpc`] | tonic clients and servers, and the JSON mapping of log events |
 //! | `generate` | – | regenerates `gen/`; for members of this workspace |

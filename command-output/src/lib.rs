@@ -4,7 +4,7 @@
 //! make the caller repeat it. All programs of this workspace use this crate instead; `clippy.toml`
 //! bans the macros.
 //!
-//! | standard output | [`print`] returns | [`OutputError::report`] |
+//! | standard output | [`print()`] returns | [`OutputError::report`] |
 //! |---|---|---|
 //! | accepts the text | `Ok` | |
 //! | is a pipe without a reader | [`OutputError::is_closed`] | exit code 0, no message |
@@ -83,7 +83,7 @@ pub fn print(text: impl Display) -> Result<(), OutputError> {
 /// again.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_done(done: impl Display, text: impl Display) -> Result<(), OutputError> {
     print(text).map_err(|error| error.after(done))
 }
@@ -91,7 +91,7 @@ pub fn print_done(done: impl Display, text: impl Display) -> Result<(), OutputEr
 /// Writes `text` to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn write(text: &str) -> Result<(), OutputError> {
     let mut out = Stdout;
     out.write_all(text.as_bytes())?;

@@ -28,7 +28,7 @@ pub struct ReplicaCounts {
     pub logging: usize,
 }
 
-/// A running stack. It is removed with the process: see [`reaper`].
+/// A running stack. It is removed with the process: see `reaper`.
 #[derive(Debug)]
 pub struct Stack {
     project: String,

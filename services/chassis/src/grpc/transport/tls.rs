@@ -90,7 +90,7 @@ pub(super) struct Snapshot {
 
 impl Tls {
     /// Reads the files and reloads them when they change; if that fails, the previous certificate
-    /// stays. Connections whose peer loses trust are closed (see [`Trust`]).
+    /// stays. Connections whose peer loses trust are closed (see `Trust`).
     ///
     /// # Errors
     /// If a file is unreadable, the key does not match, or the certificate is expired or from
