@@ -21,6 +21,7 @@ mod middleware;
 mod pages;
 mod problem;
 mod proxies;
+mod read_limit;
 mod readiness;
 mod server;
 

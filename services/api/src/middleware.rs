@@ -25,7 +25,7 @@ use crate::{
     pages::PageName,
     problem::{Code, Problem},
     proxies::Proxies,
-    server::{ReadLimit, ReadLimitError},
+    read_limit::{ReadLimit, ReadLimitError},
 };
 pub use cors::{CorsOrigins, InvalidOrigin};
 pub(crate) use metrics::Metrics;

@@ -8,7 +8,6 @@ mod address_limit;
 mod connection_limit;
 mod early_response;
 mod metrics;
-mod read_limit;
 mod write_timeout;
 
 use std::{
@@ -44,16 +43,19 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::read_limit::{ReadLimit, ReadLimitError};
 use self::{
     address_limit::AddressLimit,
     connection_limit::ConnectionLimit,
     early_response::EarlyResponses,
     metrics::{OpenConnection, RefusalReason},
-    read_limit::{LimitedStream, MemoryBudget, MemoryQuota, RequestLimits},
     write_timeout::WriteTimeout,
 };
-use crate::proxies::Proxies;
+use crate::{
+    proxies::Proxies,
+    read_limit::{
+        LimitedStream, MemoryBudget, MemoryQuota, ReadLimit, ReadLimitError, RequestLimits,
+    },
+};
 
 /// hyper answers more headers with a 431 without a body.
 const MAX_HEADERS: usize = 256;

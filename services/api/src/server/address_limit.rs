@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::read_limit::MemoryBudget;
+use crate::read_limit::MemoryBudget;
 use crate::{identity::network, proxies::Proxies};
 
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

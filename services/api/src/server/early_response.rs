@@ -6,10 +6,10 @@ use merch_chassis::tcp;
 use poem::{Response, http::header};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::Semaphore, time::timeout};
 
-use super::read_limit::ReadLimitError;
 use crate::{
     middleware,
     problem::{Code, Problem},
+    read_limit::ReadLimitError,
 };
 
 /// Responses at the same time; other refused connections are only closed.

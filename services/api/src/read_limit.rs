@@ -28,13 +28,13 @@ const BUFFER_ALLOWANCE: usize = 64 * 1024;
 
 /// A limit of the memory that unanswered requests hold.
 #[derive(Debug)]
-pub(super) struct MemoryBudget {
+pub(crate) struct MemoryBudget {
     used: AtomicUsize,
     max: usize,
 }
 
 impl MemoryBudget {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), max })
     }
 
@@ -50,13 +50,13 @@ impl MemoryBudget {
 
 /// The budgets of a connection.
 #[derive(Debug)]
-pub(super) struct MemoryQuota {
+pub(crate) struct MemoryQuota {
     total: Arc<MemoryBudget>,
     address: Option<Arc<MemoryBudget>>,
 }
 
 impl MemoryQuota {
-    pub(super) fn new(total: &Arc<MemoryBudget>, address: Option<Arc<MemoryBudget>>) -> Self {
+    pub(crate) fn new(total: &Arc<MemoryBudget>, address: Option<Arc<MemoryBudget>>) -> Self {
         Self { total: Arc::clone(total), address }
     }
 
@@ -81,13 +81,13 @@ impl MemoryQuota {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RequestLimits {
+pub(crate) struct RequestLimits {
     header_limit: usize,
     body_limit: usize,
 }
 
 impl RequestLimits {
-    pub(super) const fn new(header_limit: usize, body_limit: usize) -> Self {
+    pub(crate) const fn new(header_limit: usize, body_limit: usize) -> Self {
         Self { header_limit, body_limit }
     }
 
@@ -102,7 +102,7 @@ impl RequestLimits {
     }
 
     /// No more of a request is ever buffered.
-    pub(super) const fn max_counted(self) -> usize {
+    pub(crate) const fn max_counted(self) -> usize {
         self.head().saturating_add(self.body_limit).saturating_add(BUFFER_ALLOWANCE)
     }
 }
@@ -142,7 +142,7 @@ struct ReadState {
 }
 
 impl ReadLimit {
-    pub(super) fn new(memory: MemoryQuota, limits: RequestLimits) -> Self {
+    pub(crate) fn new(memory: MemoryQuota, limits: RequestLimits) -> Self {
         let state = ReadState { phase: Phase::Head, read: 0, reserved: 0, error: None };
         Self { memory, limits, state: Mutex::new(state) }
     }
@@ -152,14 +152,14 @@ impl ReadLimit {
     }
 
     /// Returns whether hyper's buffer has grown for the head; then the connection must close.
-    pub(super) fn start_request(&self) -> bool {
+    pub(crate) fn start_request(&self) -> bool {
         let mut state = self.state();
         state.phase = Phase::Body;
         state.read > LARGE_HEAD
     }
 
     /// Releases the request's memory. `last`: the connection reads no more requests.
-    pub(super) fn finish_request(&self, last: bool) {
+    pub(crate) fn finish_request(&self, last: bool) {
         let mut state = self.state();
         state.phase = if last { Phase::Closing } else { Phase::Head };
         state.read = 0;
@@ -167,7 +167,7 @@ impl ReadLimit {
     }
 
     /// No response was sent yet.
-    pub(super) fn head_error(&self) -> Option<ReadLimitError> {
+    pub(crate) fn head_error(&self) -> Option<ReadLimitError> {
         self.state().error.filter(|(_, phase)| *phase == Phase::Head).map(|(error, _)| error)
     }
 
@@ -223,19 +223,19 @@ impl Drop for ReadLimit {
 }
 
 #[derive(Debug)]
-pub(super) struct LimitedStream<S> {
+pub(crate) struct LimitedStream<S> {
     stream: S,
     limit: Arc<ReadLimit>,
     flushed: bool,
 }
 
 impl<S> LimitedStream<S> {
-    pub(super) fn new(stream: S, limit: Arc<ReadLimit>) -> Self {
+    pub(crate) fn new(stream: S, limit: Arc<ReadLimit>) -> Self {
         Self { stream, limit, flushed: true }
     }
 
     /// Returns the stream, and whether all responses so far were flushed.
-    pub(super) fn into_parts(self) -> (S, bool) {
+    pub(crate) fn into_parts(self) -> (S, bool) {
         (self.stream, self.flushed)
     }
 }
