@@ -1,5 +1,5 @@
 //! `merch-cli` against generated mocks: exit codes, passwords, problems, lists.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::{
     io::Write as _,

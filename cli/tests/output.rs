@@ -1,5 +1,5 @@
 //! `merch-cli` with a standard output that is full, closed, or a pipe without a reader.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(target_os = "linux")] // /dev/full
 
 use std::{

@@ -1,6 +1,6 @@
 //! Requests to this machine bypass proxies; other hosts are reached through the environment's
 //! proxy.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,8 +1,8 @@
 //! Compares the document that a server emits with its source.
 //!
 //! Both are normalized first: references other than to schemas are resolved, defaults are removed,
-//! and unordered lists are sorted. On the contract's side only, [`gaps`](crate::gaps) are skipped.
-//! Anything else that one document has and the other has not is a difference.
+//! and unordered lists are sorted. [`gaps`](crate::gaps) are skipped on the contract's side only.
+//! Anything else that only one document has is a difference.
 
 use std::fmt;
 
@@ -158,7 +158,7 @@ impl Normalizer<'_> {
         }
     }
 
-    /// By name, with the order beside them.
+    /// Returns the tags by name, and their order in a separate member.
     fn tags(&self, tags: &Value) -> Value {
         let tags: Vec<&Value> = tags.as_array().into_iter().flatten().collect();
         let name = |tag: &Value| tag["name"].as_str().unwrap_or_default().to_owned();

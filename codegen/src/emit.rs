@@ -31,7 +31,7 @@ pub(crate) fn emit(api: &Api, options: &Options) -> String {
         #(#parts)*
     };
     let file: syn::File = syn::parse2(tokens).expect("the emitted tokens are Rust items");
-    // Formatting each item alone gives empty lines between items.
+    // Formatting each item separately gives empty lines between items.
     let items: Vec<String> = file
         .items
         .into_iter()

@@ -18,10 +18,10 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// A document that cannot be compiled. `Display` writes one diagnostic a line.
+/// A document that cannot be compiled. `Display` writes one diagnostic per line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// All diagnostics, by pointer; at least one.
+    /// All diagnostics, by pointer. Never empty.
     pub diagnostics: Vec<Diagnostic>,
 }
 

@@ -1,7 +1,7 @@
 //! The parts of a document that poem-openapi 5.1 cannot emit.
 //!
 //! [`drift::compare`](crate::drift::compare) skips them on the contract's side. The server still
-//! behaves as the document says: `tests/gaps.rs` has a test for each gap.
+//! behaves as the document requires: `tests/gaps.rs` has a test for each gap.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! Compiles an OpenAPI 3.0 document to a poem-openapi server.
 //!
 //! [`generate`] *parses* the text, *lowers* the document to a model, and *emits* the model as Rust.
-//! It keeps the raw document beside `openapiv3`'s typed one, which drops unknown keywords. A
-//! construct that the model cannot express is an error with its JSON pointer. `README.md` describes
-//! the output and the supported constructs.
+//! In addition to `openapiv3`'s typed document, which drops unknown keywords, it keeps the raw one.
+//! A construct that the model cannot express is an error with its JSON pointer. `README.md`
+//! describes the output and the supported constructs.
 //!
 //! [`drift::compare`] compares the document that the server emits with its source.
 

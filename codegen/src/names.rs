@@ -25,7 +25,7 @@ pub(crate) fn screaming_snake(snake: &str) -> String {
     snake.to_ascii_uppercase()
 }
 
-/// Returns an identifier; a raw one for a keyword.
+/// Returns an identifier, which is a raw one if the name is a keyword.
 pub(crate) fn ident(name: &str) -> Ident {
     if syn::parse_str::<Ident>(name).is_ok() {
         Ident::new(name, Span::call_site())
@@ -34,15 +34,15 @@ pub(crate) fn ident(name: &str) -> Ident {
     }
 }
 
-/// Accepts ASCII letters, digits and `_` after a letter, but no keyword that cannot be raw.
+/// Accepts ASCII letters, digits and `_` after a letter. Rejects keywords that cannot be raw.
 fn identifier(name: String) -> Option<String> {
     let plain = name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (plain && !["self", "Self", "super", "crate"].contains(&name.as_str())).then_some(name)
 }
 
-/// Splits a name into lower-case words, at other characters than letters and digits, and before a
-/// capital after a small letter.
+/// Splits a name into lower-case words: at characters other than letters and digits, and between a
+/// lower-case letter and a capital.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_small = false;

@@ -134,7 +134,7 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// One test, because the allocator would count others that run beside it.
+/// One test, because the allocator would also count tests that run in parallel.
 #[test]
 fn every_request_stays_within_its_cost_limits() {
     let endpoint = {

@@ -55,7 +55,7 @@ impl Document {
         self.check_with_request(exchange, &RequestContext::default())
     }
 
-    /// As [`Document::check`], and checks what the response reflects of its request.
+    /// Like [`Document::check`], and checks what the response reflects of its request.
     #[must_use]
     pub fn check_with_request(
         &self,

@@ -33,7 +33,7 @@ pub struct Document {
 /// The policy for undeclared members of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndeclaredMembers {
-    /// As the schema says: allowed unless it is closed. For any implementation.
+    /// As the schema declares: allowed unless it is closed. For any implementation.
     AsSchema,
     /// Forbidden. Response schemas are open for later versions, but this repository's store sends
     /// only declared members.
@@ -192,7 +192,7 @@ impl Document {
     /// Reads a document with a policy for undeclared members.
     ///
     /// # Errors
-    /// As [`Document::read`].
+    /// See [`Document::read`].
     pub fn read_with(text: &str, members: UndeclaredMembers) -> Result<Self, DocumentError> {
         read::document(text, members)
     }

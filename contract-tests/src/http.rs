@@ -58,7 +58,7 @@ pub struct RawResponse {
 pub struct RecordedExchange {
     /// The request.
     pub request: Request,
-    /// The response, or why there is none.
+    /// The response, or why there is no response.
     pub answer: Result<RawResponse, String>,
 }
 
@@ -123,7 +123,7 @@ impl Transport {
         if url.origin() != self.base.origin() {
             return Err(format!("{expected}, got {location:?}"));
         }
-        // A server behind a proxy that strips the prefix does not know it.
+        // A server behind a proxy that strips the prefix does not see it.
         let path = url
             .path()
             .strip_prefix(self.prefix())
@@ -242,7 +242,7 @@ impl RawResponse {
 }
 
 impl RecordedExchange {
-    /// The response as text, or why there is none.
+    /// The response as text, or why there is no response.
     #[must_use]
     pub fn raw_answer(&self) -> String {
         match &self.answer {

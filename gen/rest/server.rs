@@ -229,7 +229,7 @@ pub enum RegisterResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -280,7 +280,7 @@ pub enum LogInResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -313,7 +313,7 @@ pub enum LogOutResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -359,7 +359,7 @@ pub enum GetUserResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -402,7 +402,7 @@ pub enum DeactivateUserResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -470,7 +470,7 @@ pub enum UpdateUserResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -533,7 +533,7 @@ pub enum ChangePasswordResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -560,7 +560,7 @@ pub enum ListProductsResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -599,7 +599,7 @@ pub enum GetProductResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -633,7 +633,7 @@ pub enum ListOrdersResponse {
         /// The authentication scheme to use.
         www_authenticate: String,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -703,7 +703,7 @@ pub enum PlaceOrderResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -749,7 +749,7 @@ pub enum GetOrderResponse {
         /// The body, `application/problem+json`.
         body: Problem,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -797,7 +797,7 @@ pub enum CancelOrderResponse {
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
-    /// Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.
+    /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
         body: Problem,
@@ -3100,7 +3100,7 @@ mod shared_responses {
         responses
             .response(
                 status,
-                "Internal server error. `code` is `internal_error`. A retry does not help; report the `request_id` to the operator.",
+                "Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.",
             )
             .body::<super::Problem>("application/problem+json")
     }

@@ -20,7 +20,7 @@ pub(crate) fn check_media_type(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-/// Accepts `application/json` alone or with `charset=utf-8`. RFC 8259 has no parameter, but many
+/// Accepts `application/json`, optionally with `charset=utf-8`. RFC 8259 has no parameter, but many
 /// clients send this one.
 fn is_json(value: &[u8]) -> bool {
     let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);

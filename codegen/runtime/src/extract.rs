@@ -29,7 +29,7 @@ pub trait ParameterSpec: Send + Sync + 'static {
     type Value: DeserializeOwned + Send;
     /// Returns the schema for the emitted document.
     fn schema() -> Schema;
-    /// Deserializes a valid value; `null` stands for an absent parameter.
+    /// Deserializes a valid value; `null` represents an absent parameter.
     ///
     /// # Errors
     /// If the value does not fit the Rust type.

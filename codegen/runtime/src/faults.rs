@@ -15,8 +15,8 @@ pub struct Fault {
     pub location: Location,
     /// A JSON pointer (RFC 6901) into that part, of at most [`Fault::MAX_POINTER_BYTES`]; a longer
     /// one is cut and ends in `…`. In a body, `""` is the whole body, and a missing member has the
-    /// pointer where it belongs. For a parameter: `/` and the name, in the document's spelling if
-    /// it has the parameter.
+    /// pointer that it would have if it were present. For a parameter, the pointer is `/` and the
+    /// name, as the document spells it if it declares the parameter.
     pub pointer: String,
     /// The expectation, at most [`Fault::MAX_DETAIL_BYTES`]. Never contains the sent value.
     pub detail: String,
@@ -40,7 +40,7 @@ impl Fault {
 
     fn new(location: Location, pointer: impl Display, detail: impl Display) -> Self {
         let mut pointer = shorten(pointer, Self::MAX_POINTER_BYTES);
-        // `~` starts an escape of a JSON pointer; remove a half one before the cut.
+        // `~` starts an escape of a JSON pointer; do not cut within an escape.
         if pointer.ends_with("~…") {
             pointer.truncate(pointer.len() - "~…".len());
             pointer.push(ELLIPSIS);

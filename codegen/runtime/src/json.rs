@@ -1,6 +1,6 @@
 //! Validates a JSON body in one pass over its text, with strict JSON syntax.
 //!
-//! Keeps only the current scalar and what detects repeated members and items. Memory is
+//! Keeps only the current scalar and the data that detects repeated members and items. Memory is
 //! proportional to the body; a tree of [`Value`]s needs up to a hundred times as much.
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 const MAX_DEPTH: usize = 64;
 
 /// Validates a body: UTF-8, one JSON value, limited nesting, unique members, and `schema`. An
-/// unknown member or a value of a wrong type is one fault; its contents are parsed but not
+/// unknown member or a value of the wrong type is one fault; its contents are parsed but not
 /// validated.
 ///
 /// Invalid JSON gives one fault.
@@ -107,7 +107,8 @@ impl ValueVisitor<'_, '_> {
         Ok(self.depth + 1)
     }
 
-    /// Validates a scalar, or the type of an array or object by an empty one.
+    /// Validates a scalar. For an array or object, the caller passes an empty one to check the
+    /// type.
     fn check_assertions(&mut self, value: &Value) {
         if let Some(schema) = self.schema {
             schema.faults(value, &mut self.outcome.faults, |detail| {

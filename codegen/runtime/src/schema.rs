@@ -207,7 +207,7 @@ impl CompiledSchema {
         }
     }
 
-    /// Adds the faults of a value without its subschemas. `fault` receives the detail.
+    /// Adds the faults of a value, except those of its subschemas. `fault` receives the detail.
     pub(crate) fn faults(
         &self,
         value: &Value,

@@ -176,8 +176,8 @@ pub struct ValidatedEndpoint<E> {
 }
 
 impl<E> ValidatedEndpoint<E> {
-    /// Passes only valid requests to `endpoint`. Compiles the validator now, not at the first
-    /// request.
+    /// Passes only valid requests to `endpoint`. Compiles the validator immediately rather than at
+    /// the first request.
     pub fn new(endpoint: E, validator: &'static LazyLock<RequestValidator>) -> Self {
         LazyLock::force(validator);
         Self { endpoint, validator }

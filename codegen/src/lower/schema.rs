@@ -337,7 +337,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Adds a bound. poem-openapi stores it as a float, so it has to be exact in one.
+    /// Adds a bound. poem-openapi stores it as a float, so it must be exact in a float.
     fn bound<N: Copy + TryInto<i64>>(
         &mut self,
         keywords: &mut Keywords,

@@ -1,5 +1,5 @@
-//! Requests that cost a server more than their sender, for any known operations: a corpus and
-//! random requests.
+//! Requests that cost a server more than their sender: a corpus and random requests, for the
+//! operations that a document declares.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 

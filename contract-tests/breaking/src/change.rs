@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-/// The part of the version that a change has to raise.
+/// The part of the version that a change must raise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Only prose differs.
@@ -54,7 +54,7 @@ pub struct Change {
     pub level: Level,
     /// What reported it.
     pub detector: Detector,
-    /// Where it is, for example `POST /orders` or `merch.assistant.v1.Order`.
+    /// The changed places, for example `POST /orders` or `merch.assistant.v1.Order`.
     pub places: BTreeSet<String>,
     /// One sentence without a full stop.
     pub what: String,

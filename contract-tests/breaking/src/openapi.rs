@@ -1,8 +1,8 @@
 //! Breaks of `openapi.yaml` that oasdiff does not detect.
 //!
 //! Each document is read into facts: what it promises at a place, such as the first tag of an
-//! operation. A promise that changes is a break. `Guard` says whether its removal or its addition
-//! is one, too. oasdiff reports places that are removed altogether.
+//! operation. A changed promise is a break. `Guard` defines whether its removal or its addition is
+//! one, too. oasdiff reports places that are removed completely.
 
 mod document;
 mod extensions;
@@ -26,7 +26,7 @@ enum Guard {
     Both,
 }
 
-/// One promise of a document.
+/// One promise of a document: a property that clients rely on.
 #[derive(Clone, Debug)]
 struct Fact {
     value: Value,
@@ -250,7 +250,7 @@ fn without_version(document: &Value) -> Value {
     document
 }
 
-/// Removes descriptions, examples and what else only documentation shows.
+/// Removes descriptions, examples and other members that only documentation shows.
 fn without_prose(value: &Value) -> Value {
     match value {
         Value::Object(members) => {

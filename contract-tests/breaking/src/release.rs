@@ -30,7 +30,7 @@ pub enum ReleaseError {
     VersionTooLow { level: Level, expected: Version, found: Version, released: Version },
     #[error("expected a date such as 2026-11-22, found \"{0}\"")]
     Date(String),
-    /// The changelog lacks the entry of the last release, before which the new entry goes.
+    /// The changelog lacks the entry of the last release, above which the new entry is inserted.
     #[error("{CHANGELOG}: expected the heading `## {0}` of the last release; restore it")]
     Changelog(Version),
     #[error(transparent)]

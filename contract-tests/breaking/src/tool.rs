@@ -1,7 +1,7 @@
 //! Runs oasdiff and buf.
 //!
-//! Each follows a configuration file. With an empty one it would report nothing, so each first has
-//! to report a known break.
+//! Each tool follows a configuration file. With an empty one, it would report nothing, so each tool
+//! must first report a known break.
 
 use std::{
     io,
@@ -33,7 +33,7 @@ pub enum ToolError {
 }
 
 impl ToolError {
-    /// The error of a program whose output or status makes no sense.
+    /// The error of a program whose output or status is not valid.
     pub(crate) fn failed(program: &Path, output: &Output) -> Self {
         let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stdout));

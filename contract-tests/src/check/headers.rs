@@ -86,7 +86,7 @@ pub(super) fn check_allow(
         allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
     let mut wanted = declared.clone();
     let may_be: &[&str] = match members {
-        // The document does not say whether HEAD and OPTIONS exist.
+        // The document does not declare whether HEAD and OPTIONS exist.
         UndeclaredMembers::AsSchema => &["HEAD", "OPTIONS"],
         UndeclaredMembers::Forbidden => {
             if wanted.contains("GET") {

@@ -78,7 +78,7 @@ pub(super) fn check_with(
         }
     };
     expect("status", &[exchange.status.into()]);
-    // A server that refuses the request unread may not know the path.
+    // A server that refuses the request unread may not have the path.
     if !(sent.malformed && exchange.status == 400) {
         expect(
             "instance",
@@ -126,7 +126,7 @@ fn allowed_instances(members: UndeclaredMembers, path: &str, prefix: &str) -> Ve
         spellings.extend([path.to_owned(), percent_decoded(path)]);
     }
     if !prefix.is_empty() {
-        // A server behind a proxy that strips the prefix does not know it.
+        // A server behind a proxy that strips the prefix does not see it.
         spellings.extend(spellings.clone().iter().map(|spelling| format!("{prefix}{spelling}")));
     }
     let mut known = BTreeSet::new();

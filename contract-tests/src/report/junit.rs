@@ -1,4 +1,5 @@
-//! JUnit XML report: a suite per operation, a test case per case and per not_reached_message cell.
+//! JUnit XML report: a suite per operation, and a test case per case and per cell that no case
+//! reached.
 
 use std::fmt::{self, Write as _};
 

@@ -101,7 +101,7 @@ impl Context {
         self.run.pool.shared(0, self).await
     }
 
-    /// Another shared user, for access to foreign resources.
+    /// Another shared user, to test access to other users' resources.
     ///
     /// # Errors
     /// If registration or log-in fails.
@@ -110,8 +110,8 @@ impl Context {
         if other.id == than.id { self.user().await } else { Ok(other) }
     }
 
-    /// A user for this case alone, until the lease is dropped. It may have cancelled orders of
-    /// other cases.
+    /// A user that only this case uses, until the lease is dropped. The user may have cancelled
+    /// orders of other cases.
     ///
     /// # Errors
     /// If registration or log-in fails.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Context, Failure, ledger::Account};
 
-/// Users that all cases share: [`Context::user`] and [`Context::other_user`].
+/// Number of users that all cases share: [`Context::user`] and [`Context::other_user`].
 const SHARED_USERS: usize = 2;
 
 /// A logged-in user.

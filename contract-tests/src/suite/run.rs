@@ -265,7 +265,7 @@ fn cells(
             let outcome = if failed > 0 || answers.faulty > 0 {
                 Outcome::Failed
             } else if answers.fine > 0 {
-                // A case alone is not enough: some check only the document.
+                // A case without a response is not enough: some cases check only the document.
                 Outcome::Passed
             } else if let Some(why) = skipped {
                 Outcome::Unreachable(why)

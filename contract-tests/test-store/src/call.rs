@@ -1,4 +1,4 @@
-//! Requests that may break the contract; their responses may not.
+//! Requests, which may violate the contract, and responses, which must not.
 
 use std::{
     fmt::Write as _,
@@ -115,20 +115,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Expects this status.
+    /// Asserts the status.
     ///
     /// # Panics
-    /// With the whole response if it has another.
+    /// If the status differs; the message contains the whole response.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "expected {status}:\n{self}");
         self
     }
 
-    /// Expects a problem with this status and code, and returns it.
+    /// Asserts a problem with this status and code, and returns it.
     ///
     /// # Panics
-    /// With the whole response otherwise.
+    /// If the response differs; the message contains all of it.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let body = if self.status == status { self.json() } else { Value::Null };
@@ -136,10 +136,10 @@ impl Answer {
         body
     }
 
-    /// The distinct faults of a 400, as `part pointer`, sorted: `body /quantity`.
+    /// Returns the distinct faults of a 400, sorted, each as `part pointer`: `body /quantity`.
     ///
     /// # Panics
-    /// If it is not a 400 `invalid_request`.
+    /// If the response is not a 400 `invalid_request`.
     #[track_caller]
     pub fn faults(&self) -> Vec<String> {
         let problem = self.problem(400, "invalid_request");
@@ -156,7 +156,7 @@ impl Answer {
         faults
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
     /// If it is not JSON.
@@ -166,10 +166,10 @@ impl Answer {
             .unwrap_or_else(|error| panic!("expected a JSON body ({error}):\n{self}"))
     }
 
-    /// The value of a header that occurs once.
+    /// Returns the value of a header that occurs exactly once.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the header is missing or repeated.
     #[track_caller]
     pub fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();

@@ -120,7 +120,7 @@ impl BareDatabase {
     /// Creates a migrated database.
     ///
     /// # Panics
-    /// If that fails.
+    /// If the database cannot be created.
     pub async fn create(database: Database) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         Self { own: OwnDatabase::create(database, folder.path()).await, _folder: folder }

@@ -115,7 +115,7 @@ impl Events {
     /// Waits for the first matching record.
     ///
     /// # Panics
-    /// After a time-out; the message has `what`.
+    /// After a time-out; the message contains `what`.
     pub async fn find(&self, what: &str, like: impl Fn(&Record) -> bool) -> Record {
         self.find_all(what, 1, like).await.remove(0)
     }

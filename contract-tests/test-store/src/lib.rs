@@ -1,9 +1,9 @@
 //! A complete store in the process of a test.
 //!
 //! A [`TestStore`] has a database (SQLite or PostgreSQL), broker, logging service, db service and
-//! api, each on a free port. [`on_both_databases!`] runs a test on both databases. Responses
-//! through [`Call`] are checked against `openapi.yaml` ([`contract_tests::contract`]), and the test
-//! must expect every log event.
+//! api, each on a free port. [`on_both_databases!`] runs a test on both databases. [`Call`] checks
+//! every response against `openapi.yaml` ([`contract_tests::contract`]), and a test must declare
+//! every log event that it expects.
 //!
 //! The tests are in `contract-tests/tests/`.
 

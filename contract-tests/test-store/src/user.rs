@@ -65,7 +65,7 @@ impl<'s> TestUser<'s> {
         format!("/users/{}", self.id)
     }
 
-    /// Starts another log-in; it expects no event.
+    /// Starts another log-in. The test must expect its event.
     pub fn log_in(&self, password: &str) -> Call {
         self.store.post("/login").json(&json!({ "username": self.username, "password": password }))
     }

@@ -1,15 +1,15 @@
-//! The pages as people see them, in Chromium, and the samples as they paste them. `make test`
-//! installs what is needed (tools/install).
+//! Tests the pages in Chromium and the curl samples in shells. `make test` installs the tools
+//! (tools/install).
 
-// Tests end by panicking; that is what they are for.
+// Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
-/// Tests that need Chromium; `tools/test` skips them where it is missing.
+/// Tests that need Chromium; `tools/test` skips them if it is missing.
 mod needs_chromium {
     mod cors;
     mod pages;
 }
-/// Tests that need curl, likewise.
+/// Tests that need curl; `tools/test` skips them if it is missing.
 mod needs_curl {
     mod samples;
 }

@@ -1,4 +1,4 @@
-//! Runs the programs for Node that stand in this folder.
+//! Runs the Node programs in this folder.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,20 +9,20 @@ use std::{
 use serde::de::DeserializeOwned;
 use tokio::{process::Command, time::timeout};
 
-/// Far more than a script takes on a machine that does other things as well.
+/// Far more than a script takes on a busy machine.
 const AT_MOST: Duration = Duration::from_secs(15 * 60);
 
-/// Cargo's target folder: tools are installed there, and pictures go there.
+/// Cargo's target folder, which contains the installed tools and the screenshots.
 pub(crate) fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("cargo makes the folder `tmp` in its target folder")
 }
 
-/// Runs a script and reads the JSON that it prints.
+/// Runs a script and parses the JSON that it prints.
 ///
 /// # Panics
-/// When it cannot be run, fails, or takes too long; with what it said.
+/// If the script cannot be run, fails, or takes too long; the message contains its output.
 pub(crate) async fn run<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> T {
     let node_tools = target().join("tools/node");
     assert!(
@@ -49,10 +49,10 @@ pub(crate) async fn run<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> 
         .unwrap_or_else(|error| panic!("{name} has to print JSON ({error}); it printed:\n{text}"))
 }
 
-/// Runs a program to its end.
+/// Runs a program until it exits.
 ///
 /// # Panics
-/// When it cannot be started, or takes too long; it is stopped then.
+/// If the program cannot be started, or takes too long; it is then killed.
 pub(crate) async fn finished(mut command: Command) -> Output {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let program = command.as_std().get_program().to_string_lossy().into_owned();

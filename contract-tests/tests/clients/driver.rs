@@ -12,9 +12,9 @@ use std::{
 use merch_test_store::TestStore;
 use tokio::task::spawn_blocking;
 
-/// Far above the slowest driver; each of its requests has its own limit.
+/// Far longer than the slowest driver takes; each of its requests has its own limit.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
-/// The product without stock; not at either end of the list.
+/// The product without stock, which is neither the first nor the last of the list.
 pub(crate) const SOLD_OUT: i32 = 3;
 
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ fn reader(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 
 impl Run {
     /// # Panics
-    /// Unless the driver ended with this code and these words.
+    /// If the driver ended with another code or without these words.
     pub(crate) fn expect_failure(&self, what: &str, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{what}: expected exit {code}\n{self}");
         for word in words {

@@ -201,7 +201,7 @@ async fn detects(language: &'static str) {
     store.finish().await;
 }
 
-/// A proxy that changed_expectations responses to requests without bodies.
+/// A proxy that changes responses to requests without bodies.
 struct FaultyServer {
     url: String,
     _task: JoinSet<()>,

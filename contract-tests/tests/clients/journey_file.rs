@@ -21,9 +21,9 @@ const UNSUPPORTED_STEPS: [(&str, &str); 5] = [
 
 /// Statuses that no typed client can cause: it sends small JSON to a healthy server.
 const UNREACHABLE_STATUSES: [u16; 5] = [413, 415, 429, 500, 503];
-/// Their only parameter is an id, which most languages type as a UUID.
+/// The only parameter of these operations is an id, which most languages type as a UUID.
 const WITHOUT_400: [&str; 4] = ["cancel_order", "deactivate_user", "get_order", "get_user"];
-/// Codes of no operation, or of an unreachable status.
+/// Codes that no operation declares, or whose status no client can cause.
 const UNREACHABLE_CODES: [&str; 9] = [
     "body_too_large",
     "headers_too_large",
@@ -119,7 +119,7 @@ impl<'j> Step<'j> {
         u16::try_from(self.0["expect"]["status"].as_u64().unwrap()).unwrap()
     }
 
-    /// Why a language skips it.
+    /// Returns why a language skips the step.
     pub(crate) fn not_in(self, language: &str) -> Option<&'j str> {
         self.0.get("not_in")?.get(language)?.as_str()
     }

@@ -6,7 +6,7 @@ use merch_test_store::{Database, TestStore};
 use reqwest::Method;
 use serde_json::Value;
 
-/// Only own files, and images inside the style sheet.
+/// Allows only the store's own files, and images inside the style sheet.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page.

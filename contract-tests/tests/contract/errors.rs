@@ -95,7 +95,7 @@ on_both_databases! {
             );
             // The server does not read the rest, so the connection cannot be reused.
             assert_eq!(answer.header("connection"), "close");
-            // Also without a declared length.
+            // The limit also applies without a declared length.
             let chunks = (0..limit / 1000 + 1).map(|_| Ok::<_, std::io::Error>(" ".repeat(1000)));
             let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
             alice

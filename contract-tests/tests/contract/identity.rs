@@ -27,7 +27,7 @@ fn with_token(user: &TestUser<'_>) -> Vec<(Method, String, Option<Value>)> {
     ]
 }
 
-/// Sends all of them with this `Authorization` and expects a refusal.
+/// Sends every request with this `Authorization` and expects a refusal.
 async fn refused_everywhere(
     store: &TestStore,
     user: &TestUser<'_>,
@@ -140,9 +140,9 @@ on_both_databases! {
             (&wrong["title"], &wrong["detail"], &wrong["type"]),
             (&unknown["title"], &unknown["detail"], &unknown["type"])
         );
-        // A password too short to be registered is only wrong.
+        // A password too short to be registered is treated as a wrong one.
         alice.log_in("x").await.problem(401, "invalid_credentials");
-        // Case and white space count.
+        // Passwords are compared with case and white space.
         alice.log_in(&TestUser::PASSWORD.to_uppercase()).await.problem(401, "invalid_credentials");
         alice.log_in(&format!("{} ", TestUser::PASSWORD)).await.problem(401, "invalid_credentials");
         store.expect_event_count("log_in_failed", 5);
@@ -554,7 +554,7 @@ on_both_databases! {
         call.await.problem(429, "too_many_attempts");
     }
 
-    /// Half a second per hash, so there are only two.
+    /// Two hashes only, because each takes half a second.
     #[with(|options| options.hash_cost = Cost::default())]
     async fn default_hash_cost_is_applied(store: &TestStore) {
         let alice = store.user().await;

@@ -7,7 +7,8 @@ use merch_contract::rest::client::types::{self, Order};
 use merch_test_store::{Answer, TestStore, TestUser, on_both_databases};
 use serde_json::{Value, json};
 
-/// Concurrent registrations: SQLite's writes wait for the disk one after the other.
+/// Maximum of concurrent registrations. SQLite runs the writes one by one, and each waits for the
+/// disk.
 const AT_ONCE: usize = 8;
 
 fn ids(page: &Value) -> Vec<String> {
@@ -69,7 +70,7 @@ on_both_databases! {
         store.expect_events(["order_placed"]);
     }
 
-    async fn generated_client_completes_the_order_cycle(store: &TestStore) {
+    async fn generated_client_places_and_cancels_orders(store: &TestStore) {
         let alice = store.user().await;
         let client = alice.client();
         let body = types::Purchase::builder()
@@ -247,7 +248,7 @@ on_both_databases! {
                 assert_eq!(again.header(header), first.header(header));
             }
         }
-        // White space and member order do not change the body.
+        // White space and member order do not make it a different body.
         let spaced = alice
             .post("/orders")
             .header("idempotency-key", "key")
@@ -255,7 +256,7 @@ on_both_databases! {
         assert_eq!(spaced.await.expect(201).body, first.body);
         assert_eq!(stock(store, 1).await, 498);
 
-        // A replay after cancellation and without stock.
+        // The key still replays the order after its cancellation, when no stock is left.
         alice.post(format!("{}/cancel", first.header("location"))).await.expect(200);
         store.set_stock(1, 0).await;
         let replayed = order("key").await.expect(201);
@@ -366,7 +367,7 @@ on_both_databases! {
             let page = alice.get(&path).await.expect(200).json();
             assert_eq!(ids(&page).len(), 1);
             walked.extend(ids(&page));
-            // A newer order is not on later pages.
+            // A newer order does not appear on later pages.
             place(&alice, 2, 1).await;
             let Some(token) = page["next_page"].as_str() else { break };
             path = format!("/orders?limit=1&page_token={token}");
@@ -383,7 +384,8 @@ on_both_databases! {
         );
         store.expect_event_count("order_placed", 11);
 
-        // Another user's page token lists the caller's own orders.
+        // With another user's page token, the api lists only the caller's own orders or returns
+        // 400.
         let token =
             alice.get("/orders?limit=1").await.json()["next_page"].as_str().unwrap().to_owned();
         let page = bob.get(format!("/orders?limit=100&page_token={token}")).await;

@@ -1,4 +1,4 @@
-//! Tests of the test store: it detects what it claims to.
+//! Tests that the test store detects unexpected events, missing events and wrong responses.
 
 use std::panic::AssertUnwindSafe;
 

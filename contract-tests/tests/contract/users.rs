@@ -235,7 +235,7 @@ on_both_databases! {
                 (after.clone(), renamed.header("etag"))
             );
         }
-        // A user may change the case of its own name.
+        // A change of only the case does not conflict with the current username.
         alice
             .call(Method::PATCH, alice.path())
             .json(&json!({ "username": name.to_uppercase() }))

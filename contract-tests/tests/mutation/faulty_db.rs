@@ -39,10 +39,10 @@ pub(crate) enum Fault {
     Stall,
 }
 
-/// Part of every made-up message; it must never reach a client.
+/// Occurs in every simulated error message; it must never reach a client.
 pub(crate) const MARKER: &str = "internal-marker-7f3a";
 
-/// Every method without a fault of its own.
+/// Every method that has no fault of its own.
 const ANY: &str = "*";
 
 /// The proxy; dropping it stops it.

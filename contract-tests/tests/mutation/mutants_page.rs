@@ -26,7 +26,7 @@ Every response is checked against the document, so any case that receives a viol
 /// Compares the file with the results; writes it if `UPDATE_GOLDEN` is set.
 ///
 /// # Panics
-/// With the first line that differs.
+/// If a line differs; the message contains the first one.
 pub(crate) fn compare(
     committed: &str,
     mutants: &[Mutant],

@@ -96,7 +96,7 @@ pub(crate) async fn run(
 }
 
 /// # Panics
-/// With the whole report if it has failed.
+/// If it has failed; the message contains the whole report.
 pub(crate) fn assert_passed(report: &Report) {
     assert!(
         !report.failed(),

@@ -1,4 +1,4 @@
-//! Which schema, message and table describe one entity.
+//! The schema, message and table that describe one entity.
 
 /// An entity that several layers have.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use crate::agreement::Disagreement;
 pub(crate) struct Exception {
     /// `Order.version`, or `LogMessage.*` for all fields without an entry.
     pub(crate) place: &'static str,
-    /// As [`Disagreement::aspect`]; `missing in SQL` covers both databases.
+    /// Like [`Disagreement::aspect`]; `missing in SQL` covers both databases.
     pub(crate) aspect: &'static str,
     pub(crate) reason: &'static str,
 }

@@ -31,9 +31,9 @@ pub(crate) struct FieldFacts {
     pub(crate) longest: Option<i64>,
     /// Allowed characters, if declared.
     pub(crate) characters: Option<ClassUnicode>,
-    /// `None` if this layer cannot say.
+    /// `None` if this layer does not define it.
     pub(crate) nullable: Option<bool>,
-    /// Whether a sender may omit it; `None` if this layer cannot say.
+    /// Whether a sender may omit it; `None` if this layer does not define it.
     pub(crate) optional: Option<bool>,
     pub(crate) values: Option<BTreeSet<String>>,
 }

@@ -41,7 +41,7 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
     let mut facts = FieldFacts::new(native, &[kind]);
     // Message fields are always optional in protobuf; it cannot declare otherwise.
     facts.optional = (field.r#type() != Type::Message).then(|| field.proto3_optional());
-    // A scalar is never null; for a time, the comment says whether it may be missing.
+    // A scalar is never null. For a time, the comment states whether it may be missing.
     facts.nullable = (kind == ValueType::Time).then(|| comment.contains("not set"));
     if let Some(rule) = symbols.rule(message, field.name()).filter(|_| kind != ValueType::Uuid) {
         match rule.measure {

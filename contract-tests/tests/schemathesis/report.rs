@@ -51,7 +51,7 @@ impl Report {
         }
     }
 
-    /// Operations that never succeeded.
+    /// Returns the operations that never succeeded.
     pub(crate) fn without_success(&self, operations: &[String]) -> Vec<String> {
         missing(operations, &self.operations, |status| (200..300).contains(status))
     }

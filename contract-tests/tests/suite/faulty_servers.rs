@@ -36,7 +36,7 @@ where
     url
 }
 
-/// Reads a request head and answers with these bytes.
+/// Reads a request head and responds with these bytes.
 async fn answer(mut connection: TcpStream, bytes: &'static [u8]) {
     let mut head = [0; 1024];
     if connection.read(&mut head).await.is_ok_and(|length| length > 0) {
@@ -52,7 +52,7 @@ async fn run(url: &str, only: &[&str]) -> Report {
     suite::run(options, Arc::new(Document::embedded())).await
 }
 
-/// Expects failed cases, none of them by a fault of the suite.
+/// Expects failed cases, none of which is caused by a bug of the suite.
 fn assert_failed(report: &Report) {
     assert!(report.failed() && report.not_tested.is_none(), "{report:?}");
     assert!(report.failures().next().is_some(), "{report:?}");

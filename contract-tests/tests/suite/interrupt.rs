@@ -52,7 +52,7 @@ async fn second_signal_exits_at_once() {
         .expect("the program connects")
         .unwrap();
     signal(&child, "INT");
-    // The second signal must follow the handling of the first.
+    // Send the second signal only after the program has handled the first.
     let mut told = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
@@ -85,7 +85,7 @@ async fn stalled_stderr_does_not_block_the_second_signal() {
         .await
         .expect("the program connects")
         .unwrap();
-    // The handling of the first is not observable, so more signals follow.
+    // The test cannot observe when the program handles the first signal, so it repeats the signal.
     let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "the program has not exited");

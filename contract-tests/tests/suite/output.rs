@@ -1,4 +1,4 @@
-//! Unwritable reports: the program reports it, and the store is clean.
+//! Reports that cannot be written: the program reports the error, and the store is clean.
 #![cfg(target_os = "linux")] // /dev/full
 
 use std::{fs::File, process::Stdio};

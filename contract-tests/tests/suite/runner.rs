@@ -178,7 +178,7 @@ async fn users_are_reused_between_cases() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn foreign_purchases_are_warnings() {
+async fn purchases_by_others_are_warnings() {
     let store = TestStore::start(Database::Sqlite).await;
     let buys = Case::new("place_order", 201, "buys", |context| async move {
         let (user, product) = (context.user().await?, context.product().await?);

@@ -1,5 +1,5 @@
-//! The use cases, one method for each operation. They know no HTTP: `http` maps an [`AppError`] to
-//! a response.
+//! The use cases, one method per operation. They do not depend on HTTP: `http` maps an [`AppError`]
+//! to a response.
 
 mod orders;
 mod products;
@@ -28,12 +28,12 @@ pub(crate) enum AppError {
     WrongPassword,
     #[error("the new password is easy to guess")]
     GuessablePassword,
-    /// The time to wait.
+    /// With the time to wait before a retry.
     #[error("the client network sends too many attempts")]
     TooManyAttempts(Duration),
     #[error("the caller has too many writes in flight")]
     TooManyWritesInFlight,
-    /// The time to wait.
+    /// With the time to wait before a retry.
     #[error("the caller exceeds the write rate")]
     WriteRateExceeded(Duration),
     #[error(transparent)]

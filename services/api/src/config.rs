@@ -32,7 +32,7 @@ pub struct Config {
     pub journal_shared: bool,
     /// With an embedded broker, `retained_events` and `replay_retained` refill a new broker.
     pub journal: JournalOptions,
-    /// How many refusals of a client are events of their own; further ones are only counted.
+    /// How many refusals of a client are logged as separate events; the rest are only counted.
     pub refusals: EventRateLimits,
     /// The age of the oldest unshipped event at which the service reports itself as degraded.
     pub event_age_limit: Duration,
@@ -52,7 +52,7 @@ pub struct Config {
     /// Password hashes that run at the same time. Each takes a thread and, by default, 128 MiB.
     pub hash_concurrency: usize,
     /// Requests of each purpose (log-in, registration, password change) that may wait for a hash;
-    /// further ones get 503.
+    /// more get 503.
     pub hash_queue_capacity: usize,
     /// Log-ins of a client address at this process. Password changes have the same rate, counted
     /// separately.
@@ -60,8 +60,8 @@ pub struct Config {
     /// Registrations of a client address at this process. Changes of names have the same rate,
     /// counted separately.
     pub registrations_per_address: Rate,
-    /// Writes in flight of a token version at this process; further ones get 429. Data changes,
-    /// password changes and revocations are counted separately.
+    /// Writes in flight of a token version at this process; more get 429. Data changes, password
+    /// changes and revocations are counted separately.
     pub writes_per_user: NonZeroUsize,
     /// Data writes of a token version at this process.
     pub write_rate: Rate,
@@ -69,28 +69,28 @@ pub struct Config {
     pub body_limit: usize,
     /// Maximum size of the request line and the headers, in bytes.
     pub header_limit: usize,
-    /// The time in which the request line and the headers must arrive, and the idle timeout of a
+    /// Time limit for receiving the request line and the headers, and the idle timeout of a
     /// connection.
     pub header_timeout: Duration,
-    /// The time in which the first byte of a new connection must arrive.
+    /// Time limit for the first byte of a new connection.
     pub first_byte_timeout: Duration,
     /// Bytes that all unanswered requests may hold, beyond the first 4 KiB of each. One client
-    /// address may hold a quarter. Further requests get 503.
+    /// address may hold a quarter. Beyond the limit, requests get 503.
     pub request_memory: usize,
-    /// The time that a write may block, and that a client has to read the last response.
+    /// Time limit for a blocked write, and for a client to read the last response.
     pub write_timeout: Duration,
-    /// Maximum of open connections; further ones wait in the listen backlog. The process needs a
-    /// higher limit of open files (`ulimit -n`).
+    /// Maximum of open connections; more wait in the listen backlog. The process needs a higher
+    /// limit of open files (`ulimit -n`).
     pub connections: usize,
-    /// Maximum of open connections of a client address (IPv6: of a /64); further ones get 503 or
-    /// are closed. Trusted proxies have no limit.
+    /// Maximum of open connections of a client address (IPv6: of a /64); more get 503 or are
+    /// closed. Trusted proxies have no limit.
     pub connections_per_address: usize,
-    /// The time from the end of the headers to the start of the response; then the request gets
-    /// 503. Must exceed `call_deadline`.
+    /// Time limit from the end of the headers to the start of the response; later requests get 503.
+    /// Must exceed `call_deadline`.
     pub request_timeout: Duration,
     /// The deadline of each gRPC call.
     pub call_deadline: Duration,
-    /// The time in which requests in flight must finish after the shutdown begins.
+    /// Time limit for requests in flight after the shutdown begins.
     pub drain_timeout: Duration,
     /// The time for shipping the journal after the drain. Unshipped events stay on disk for the
     /// next start.

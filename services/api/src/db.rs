@@ -36,7 +36,7 @@ impl Db {
     /// replicas may start later.
     ///
     /// # Errors
-    /// When `endpoint` is not a URI, or `transport` does not allow its scheme.
+    /// If `endpoint` is not a URI, or `transport` does not allow its scheme.
     pub(crate) fn new(
         endpoint: &str,
         transport: &Transport,
@@ -52,7 +52,7 @@ impl Db {
     }
 
     /// Makes one call, and repeats it on another replica if `kind` allows it. The deadline covers
-    /// all attempts. It is sent to the server and also enforced here.
+    /// all attempts. It is sent to the server and also enforced by this client.
     pub(crate) async fn call<M, T, F, A>(
         &self,
         kind: Idempotency,

@@ -2,7 +2,7 @@
 //! response. If the journal is full or the disk fails, the response is 503, so that no client can
 //! try passwords or tokens without a record.
 //!
-//! The first few refusals of a client and reason in a minute are events of their own; the rest are
+//! The first few refusals of a client and reason in a minute get separate events; the rest are
 //! summarised (`merch_logging::client::rate_limit`).
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Events {
         rate_limit::write_summaries(&self.rate_limiter, &self.origin, write, stop).await;
     }
 
-    /// Without the username: clients may send a password in the wrong field.
+    /// Omits the username: clients may send a password in the wrong field.
     pub(crate) async fn log_in_failed(
         &self,
         reason: LogInError,

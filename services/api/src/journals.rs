@@ -30,7 +30,7 @@ const SHIP_TIMEOUT: Duration = Duration::from_secs(600);
 /// reads the last segment.
 ///
 /// # Errors
-/// When a folder cannot be created, read or written, or all journals are locked.
+/// If a folder cannot be created, read or written, or all journals are locked.
 pub(crate) fn open_first_free(
     first: &Path,
     options: &JournalOptions,

@@ -169,7 +169,7 @@ async fn run(
     };
     server::serve(listener, middleware, limits, proxies, readiness.stopping(), &shutdown).await;
 
-    // They can still write refusals.
+    // Tasks of disconnected clients can still write refusals.
     app.uncancelled.close();
     let timeout = config.call_deadline.min(config.drain_timeout);
     if tokio::time::timeout(timeout, app.uncancelled.wait()).await.is_err() {

@@ -59,7 +59,7 @@ impl<E: Endpoint> Middleware<E> {
         Self { inner, events, metrics, proxies, header_limit, timeout, cors_origins }
     }
 
-    /// If the body exceeded a limit, the response says so, whatever the endpoint returned.
+    /// If the body exceeded a limit, responds with that error instead of the endpoint's response.
     async fn respond(&self, request: Request) -> Response {
         let read_limit = request.data::<Arc<ReadLimit>>().cloned();
         let response = self.respond_in_time(request).await;
@@ -162,7 +162,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("(no text)")
 }
 
-/// For responses that are not pages.
+/// The policy of responses that are not pages.
 const API_CSP: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

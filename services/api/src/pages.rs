@@ -1,5 +1,5 @@
-//! What people read: the documentation to try out and to read, the document itself, and the list of
-//! problems. All of it is in the binary.
+//! Serves the documentation: Swagger UI, Scalar, the document itself, and the list of problems. The
+//! binary contains all files.
 
 mod content;
 mod problems;
@@ -16,7 +16,7 @@ use poem_contract_runtime::{Rejection, RejectionHandler as _};
 use self::content::Content;
 use crate::{etag, http::ProblemRejections};
 
-/// Left with the answer of a page, for the access log and the metrics.
+/// The page of a response, for the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageName(pub(crate) &'static str);
 
@@ -25,27 +25,27 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Nothing inline and nothing from another host. Swagger UI's style sheet has its small pictures
-/// inside, as `data:`.
+/// Allows nothing inline and nothing from another host. Swagger UI's style sheet contains its icons
+/// as `data:` URLs.
 const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
-/// Scalar writes its style sheet into the page. Its scripts are held to the same as all others.
+/// Allows inline styles, because Scalar writes its style sheet into the page.
 const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
     'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// May be kept, and has to be asked about each time: the entity tag makes that cheap.
+/// Clients may store the response and must revalidate it, which the entity tag makes cheap.
 const ASK: &str = "no-cache";
-/// The files of Swagger UI and Scalar change only with a release of them.
+/// For the files of Swagger UI and Scalar, which change only with their releases.
 const KEEP: &str = "public, max-age=3600";
 
-/// A file that stands beside this one.
+/// Includes a file of the folder `pages`.
 macro_rules! own {
     ($file:literal) => {
         Content::plain(include_bytes!(concat!("pages/", $file)))
     };
 }
 
-/// A file that build.rs has taken out of a crate.
+/// Includes a file that build.rs has extracted from a crate.
 macro_rules! built {
     ($file:literal) => {
         include_bytes!(concat!(env!("OUT_DIR"), "/", $file))
@@ -58,11 +58,11 @@ struct Page {
     content_type: &'static str,
     cache_control: &'static str,
     content: Content,
-    /// Without its quotes; each form of the content has a tag of its own.
+    /// The entity tag without quotes. Each encoding of the content has its own tag.
     digest: String,
 }
 
-/// All pages, by path; whatever has another path goes to `next`.
+/// Serves all pages, by path, and passes other paths to `next`.
 pub(crate) struct Pages<E> {
     pages: BTreeMap<&'static str, Page>,
     next: E,
@@ -85,7 +85,7 @@ impl<E: Endpoint<Output = Response>> Pages<E> {
                 Content::gzip(built!("swagger-ui-bundle.js.gz")),
             ),
             ("/docs/swagger-ui-license.txt", TEXT, KEEP, Content::plain(built!("LICENSE"))),
-            ("/favicon.svg", "image/svg+xml", KEEP, own!("favicon.svg")),
+            ("/docs/favicon.svg", "image/svg+xml", KEEP, own!("favicon.svg")),
             ("/reference", HTML, ASK, own!("reference.html")),
             ("/reference/", HTML, ASK, own!("reference.html")),
             ("/reference/reference.css", CSS, ASK, own!("reference.css")),
@@ -125,8 +125,8 @@ impl Page {
     fn response(&self, request: &Request) -> Response {
         let form = self.content.form(request.header("accept-encoding"));
         let etag = format!("\"{}{}\"", self.digest, if form.gzip { "-gzip" } else { "" });
-        // A condition that cannot be read is none: a browser is better served with the page than
-        // with an error.
+        // An invalid condition is ignored: a browser is better served with the page than with an
+        // error.
         let known =
             etag::matches_if_none_match(request.header("if-none-match"), &etag).unwrap_or(false);
         let csp = if self.name.starts_with("/reference") { REFERENCE_CSP } else { CSP };
@@ -148,7 +148,7 @@ impl Page {
     }
 }
 
-/// The document as JSON, its members in the document's order.
+/// Returns the document as JSON, with its members in the order of the document.
 fn openapi_json() -> Vec<u8> {
     let document: serde_json::Value = serde_norway::from_str(OPENAPI_YAML)
         .expect("the code was generated from this document, so it can be read");
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_json_is_the_document_in_its_order() {
+    fn json_keeps_the_order_of_the_document() {
         let text = String::from_utf8(openapi_json()).unwrap();
         let (info, paths, components) = (
             text.find("\"info\"").unwrap(),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_nothing_inline_and_nothing_from_elsewhere() {
+    fn page_has_no_inline_or_external_resources() {
         for text in [
             include_str!("pages/docs.html"),
             include_str!("pages/reference.html"),

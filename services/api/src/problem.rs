@@ -72,7 +72,7 @@ codes! {
         "No operation has this path. `GET /docs` lists all paths.",
         "No operation has this path.";
     UserNotFound "user_not_found" NOT_FOUND "User not found",
-        "This id is not that of your own account.",
+        "This is not the id of your account.",
         "The user does not exist, or the account belongs to another user. The response is the same \
          for both.";
     ProductNotFound "product_not_found" NOT_FOUND "Product not found",
@@ -157,7 +157,7 @@ impl Code {
     }
 }
 
-/// Causes may contain text that a client sent.
+/// Maximum length of a logged cause, which may contain text that a client sent.
 const MAX_CAUSE_BYTES: usize = 1024;
 
 const DEFAULT_RETRY_AFTER: u32 = 1;
@@ -258,12 +258,12 @@ impl Problem {
         self.code
     }
 
-    /// In seconds.
+    /// Returns the value of `Retry-After` in seconds.
     pub(crate) fn retry_after(&self) -> i32 {
         i32::try_from(self.retry_after).unwrap_or(i32::MAX)
     }
 
-    /// No error code if the request had no token (RFC 6750 §3.1).
+    /// Returns the challenge, without an error code if the request had no token (RFC 6750 §3.1).
     pub(crate) fn challenge(&self) -> &'static str {
         if self.code == Code::TokenInvalid { r#"Bearer error="invalid_token""# } else { "Bearer" }
     }
@@ -284,7 +284,7 @@ impl Problem {
         }
     }
 
-    /// For requests outside of an operation.
+    /// Returns the response to a request that belongs to no operation.
     pub(crate) fn response(self) -> Response {
         let (status, retry_after, challenge) =
             (self.code.status(), self.retry_after(), self.challenge());

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Shorter, so that a new proxy is trusted soon.
+/// Shorter than the interval of resolved names, so that a new proxy is trusted soon.
 const UNRESOLVED_INTERVAL: Duration = Duration::from_millis(100);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The last addresses stay trusted during a short outage of DNS; after it, another host may have

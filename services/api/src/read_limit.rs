@@ -21,9 +21,9 @@ const READ_CHUNK: usize = 4096;
 const LARGE_HEAD: usize = 2 * READ_CHUNK;
 /// Longer heads are read up to this multiple of the limit, so that the response can name the limit.
 const HEAD_FACTOR: usize = 2;
-/// The same for a body with its framing. A chunk of one byte takes six.
+/// The same multiple for a body with its framing. A chunk of one byte takes six bytes.
 const BODY_FACTOR: usize = 8;
-/// Counted beyond head and body, for partly filled buffers.
+/// Counted in addition to head and body, for partly filled buffers.
 const BUFFER_ALLOWANCE: usize = 64 * 1024;
 
 /// A limit of the memory that unanswered requests hold.
@@ -101,7 +101,7 @@ impl RequestLimits {
         self.head().saturating_add(self.body_limit.saturating_mul(BODY_FACTOR))
     }
 
-    /// No more of a request is ever buffered.
+    /// Returns the maximum bytes of a request that are ever buffered.
     pub(crate) const fn max_counted(self) -> usize {
         self.head().saturating_add(self.body_limit).saturating_add(BUFFER_ALLOWANCE)
     }

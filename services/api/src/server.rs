@@ -57,14 +57,14 @@ use crate::{
     },
 };
 
-/// hyper answers more headers with a 431 without a body.
+/// Maximum number of headers; hyper responds to more with a 431 without a body.
 const MAX_HEADERS: usize = 256;
-/// As a multiple of the header limit. hyper answers a head beyond its buffer with a 431 without a
-/// body; [`ReadLimit`] stops before.
+/// Size of hyper's buffer, as a multiple of the header limit. hyper responds to a larger head with
+/// a 431 without a body; [`ReadLimit`] stops before.
 const BUFFER_FACTOR: usize = 4;
-/// hyper's minimum.
+/// hyper's minimum buffer size.
 const MIN_BUFFER: usize = 8192;
-/// Most failures are a lack of file descriptors.
+/// Delay after a failed `accept`, which usually means that no file descriptor is left.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The time for the first request of a new connection during the shutdown.

@@ -129,7 +129,7 @@ impl Owners {
 /// holder may change it.
 ///
 /// # Errors
-/// As [`Owners::open`].
+/// See [`Owners::open`].
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);

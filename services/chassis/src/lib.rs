@@ -1,4 +1,5 @@
-//! What every role of the store shares: admin port, gRPC server and client, telemetry, shutdown.
+//! The code that every role of the store shares: admin port, gRPC server and client, telemetry,
+//! shutdown.
 //!
 //! A role is a library with one `serve(listener, config, readiness, shutdown)`. It reports its
 //! state through [`Readiness`], and drains and returns when `shutdown` is cancelled.

@@ -29,7 +29,7 @@ use crate::{
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// Default lifetime of a role's certificate: 90 days.
 pub const ROLE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// Because clocks differ between machines.
+/// How far a certificate is backdated, because the clocks of machines differ.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// The result for one certificate.

@@ -2,13 +2,13 @@ use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted. Beyond it the kernel drops SYNs, and clients retry after a
-/// second.
+/// Maximum of connections that wait to be accepted. Beyond it, the kernel drops SYNs, and clients
+/// retry after a second.
 const BACKLOG: u32 = 4096;
 
-/// A failure to start or to go on.
+/// An error that prevents a start, or ends a running process.
 ///
-/// The message says what was expected, what was found and what to do. It never holds a secret.
+/// The message states what was expected, what was found and what to do. It never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError(String);
 
@@ -34,7 +34,7 @@ impl std::error::Error for StartError {}
 /// If the address is in use, not local, or not permitted.
 ///
 /// # Panics
-/// Outside of a tokio runtime.
+/// If called outside of a tokio runtime.
 #[allow(clippy::unused_async, reason = "a listener belongs to a runtime, which `async` asks for")]
 pub async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let limit = system_limit();

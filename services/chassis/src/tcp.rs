@@ -13,10 +13,10 @@ use tokio::{
 /// receives over 500 kB/s.
 pub const SEND_BUFFER: usize = 64 * 1024;
 
-/// After a failed `accept`: usually no file descriptor is left.
+/// Delay after a failed `accept`, which usually means that no file descriptor is left.
 pub(crate) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// First and longest delay.
+/// The first and the longest delay between polls.
 const ACK_POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
 /// Limits the send buffer to [`SEND_BUFFER`]; the kernel would let it grow to megabytes. On Linux,

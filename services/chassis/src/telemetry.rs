@@ -1,4 +1,5 @@
-//! Log lines on standard error, human-readable or JSON. Not the events that go to Kafka.
+//! Writes log lines to standard error, human-readable or JSON. The log events for Kafka are
+//! separate.
 
 mod writer;
 

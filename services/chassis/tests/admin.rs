@@ -1,5 +1,5 @@
 //! The admin port over TCP.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::time::Duration;
 
@@ -170,7 +170,7 @@ async fn connection_serves_one_small_http_1_request() {
 }
 
 #[tokio::test]
-async fn server_ends_in_spite_of_an_open_connection() {
+async fn server_stops_despite_an_open_connection() {
     let admin = start().await;
     let _idle = TcpStream::connect(admin.address).await.unwrap();
     assert_eq!(admin.get("/livez").await.0, 200);

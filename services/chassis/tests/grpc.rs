@@ -1,5 +1,5 @@
 //! The gRPC server over TCP: health, reflection, deadlines, drain.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! Signals, sent to this test program as a child process.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+//! Tests signals by sending them to a child process that runs this test program.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 #![allow(
     clippy::disallowed_macros,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// The child. Prints "ready", and "drained" after the first signal.
+/// The child process: prints "ready", and "drained" after the first signal.
 #[tokio::test]
 #[ignore = "the child of the tests below"]
 async fn child() {
@@ -53,7 +53,7 @@ fn second_ctrl_c_exits_immediately() {
     first_then_second("-INT", "-INT");
 }
 
-/// The child. Prints "ready" and blocks the task that waits for signals.
+/// The child process: prints "ready" and blocks the task that waits for signals.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "the child of the test below"]
 async fn stuck_child() {

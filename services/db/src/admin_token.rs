@@ -5,16 +5,16 @@ use subtle::ConstantTimeEq as _;
 
 const MIN_BYTES: usize = 32;
 
-/// The admin token. Only its digest is stored, so no log or core dump holds it.
+/// The admin token. Only its digest is stored, so no log or core dump contains it.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
-/// Why a text is refused as the admin token. Never holds the text.
+/// Why a text is rejected as the admin token. Never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeakAdminToken {
-    /// It has too few bytes.
+    /// The token has too few bytes.
     Short(usize),
-    /// It has a character that is not visible ASCII, which a header cannot carry.
+    /// The token has a character that is not visible ASCII, which a header cannot carry.
     Unprintable,
 }
 

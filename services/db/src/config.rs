@@ -18,13 +18,13 @@ use crate::{
 pub struct Config {
     /// A PostgreSQL URL or an SQLite file.
     pub database: Location,
-    /// Limits of the database connections.
+    /// Limits on the database connections.
     pub pool: Pool,
-    /// Limits of placing orders.
+    /// Limits on placing orders.
     pub orders: Orders,
     /// Budgets of password checks per account, over all replicas.
     pub log_ins: LogIns,
-    /// Changes in flight per user in this process. More are refused with
+    /// Changes in flight per user in this process. Any more are refused with
     /// `ERROR_REASON_TOO_MANY_WRITES` (`RESOURCE_EXHAUSTED`).
     pub writes_per_user: NonZeroUsize,
     /// How replicas elect the one that ships the outbox.
@@ -36,7 +36,7 @@ pub struct Config {
     pub transport: merch_chassis::grpc::Transport,
     /// What happens to an event after it is shipped.
     pub shipped_events: ShippedEvents,
-    /// Refusals per client that are logged as single events; further ones are only counted.
+    /// Refusals per client that are logged as separate events; the rest are only counted.
     pub refusals: EventRateLimits,
     /// The age of the oldest unshipped event at which `/readyz` reports degraded. The service
     /// continues to serve.
@@ -53,7 +53,7 @@ pub struct Config {
     pub clock: Arc<dyn MachineClock>,
 }
 
-/// Limits of placing orders.
+/// Limits on placing orders.
 #[derive(Clone, Debug)]
 pub struct Orders {
     /// Orders per transaction. At least 256, as a call may have that many and is never split.
@@ -77,12 +77,12 @@ impl Default for Orders {
 pub struct Rate {
     /// The size of the bucket.
     pub burst: NonZeroU32,
-    /// The time to regain one, in whole microseconds and at least 1 µs.
+    /// The time after which one more is available, in whole microseconds and at least 1 µs.
     pub period: Duration,
 }
 
 impl Rate {
-    /// Returns the rate of `times` at once and `times` an hour.
+    /// Returns a rate with a burst of `times`, and `times` more per hour.
     #[must_use]
     pub const fn hourly(times: NonZeroU32) -> Self {
         Self { burst: times, period: Duration::from_micros(3_600_000_000 / times.get() as u64) }
@@ -96,12 +96,12 @@ pub struct LogIns {
     pub per_network: Rate,
     /// Per account over all networks where it is not known.
     pub over_all: Rate,
-    /// How long an account stays known in a network after it proved its password there.
+    /// How long a network stays known for an account after a correct password from it.
     pub known_for: Duration,
 }
 
 impl Default for LogIns {
-    /// Allows 10 wrong passwords an hour per network and 100 over all networks. An account stays
+    /// Allows 10 wrong passwords an hour per network and 100 over all networks. A network stays
     /// known for 30 days.
     ///
     /// NIST SP 800-63B allows 100 consecutive failures. Exhausting the second budget takes ten
@@ -174,7 +174,7 @@ impl Config {
     }
 }
 
-/// Omits the URL, which may hold a password.
+/// Omits the URL, which may contain a password.
 impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -125,7 +125,7 @@ impl Database {
         self.writer.begin().await
     }
 
-    /// The outer error is the database's; the inner one says why the schema does not fit.
+    /// The outer error is the database's; the inner one states why the schema is incompatible.
     pub(crate) async fn check_schema(&self) -> Result<Result<(), StartError>, DbErr> {
         self.within(schema::check(&self.reader)).await
     }

@@ -59,7 +59,7 @@ pub(crate) fn classify(error: DbErr, intent: Intent) -> Failure {
     let class = match &error {
         DbErr::ConnectionAcquire(_) => ErrorClass::Unavailable,
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match error_class(source) {
-            // A server that refuses a new connection is unavailable, whatever the reason.
+            // A server that refuses a new connection is unavailable for any reason.
             ErrorClass::Internal => ErrorClass::Unavailable,
             class => class,
         },
@@ -100,7 +100,7 @@ enum ErrorClass {
     Unique(Violation),
     /// The transaction was rolled back and may run again at once.
     Retryable,
-    /// The database is away or busy.
+    /// The database is unavailable or busy.
     Unavailable,
     Internal,
 }

@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     /// The transaction was rolled back because of another one or a lost connection. It may run
     /// again at once.
     Retryable(DbErr),
-    /// The database is away or busy, or the outcome of a commit is unknown.
+    /// The database is unavailable or busy, or the outcome of a commit is unknown.
     Unavailable(DbErr),
     TimedOut,
     Internal(DbErr),

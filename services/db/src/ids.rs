@@ -1,4 +1,4 @@
-//! Generates increasing UUIDv7 ids, whatever the clock does.
+//! Generates UUIDv7 ids that increase even if the clock is set back.
 
 use std::{
     num::NonZeroU64,
@@ -11,17 +11,18 @@ use uuid::{Builder, Uuid};
 
 use crate::database::Database;
 
-/// The bits of a UUIDv7 beside time, version and variant (RFC 9562, section 5.7).
+/// The random bits of a UUIDv7: all but time, version and variant (RFC 9562, section 5.7).
 const RANDOM_BITS: u32 = 74;
 const LOW_BITS: u32 = 62;
-/// The bits of the step to the next id if the clock gives no greater one. Two processes that step
-/// from one id collide with probability 2⁻⁴⁸. A millisecond has room for 2²⁶ steps.
+/// The bits of the random step to the next id, used unless the clock gives a greater id. Two
+/// processes that step from the same id collide with probability 2⁻⁴⁸. A millisecond has room for
+/// 2²⁶ steps.
 const STEP_BITS: u32 = 48;
 const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 
 pub(crate) const NEWEST_ORDER: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
 
-/// Generates ids greater than every id that it generated or observed.
+/// Generates ids greater than every id that it has generated or observed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ids(Arc<Mutex<Uuid>>);
 
@@ -59,8 +60,8 @@ fn random_id(now: OffsetDateTime) -> Uuid {
     Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
-/// Returns `random_id` if it is greater than `last`, else the id `step` after `last`. Returns
-/// `random_id` after the last possible id.
+/// Returns `random_id` if it is greater than `last`, otherwise the id `step` after `last`. If
+/// `last` has no such successor, also returns `random_id`.
 fn successor(last: Uuid, random_id: Uuid, step: NonZeroU64) -> Uuid {
     if random_id > last {
         return random_id;

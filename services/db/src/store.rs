@@ -94,7 +94,7 @@ impl Store {
         })
     }
 
-    /// `query` must not write. It is repeated as [`retry`] says.
+    /// `query` must not write. It is retried as described at [`retry`].
     pub(crate) async fn read<T, F>(&self, query: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, DbErr>>,
@@ -102,7 +102,7 @@ impl Store {
         retry(|| async { query().await.map_err(db_failure) }).await
     }
 
-    /// Runs `work` in a transaction and commits it. Repeats it as [`retry`] says.
+    /// Runs `work` in a transaction and commits it. Retries as described at [`retry`].
     ///
     /// `work` shares the transaction: Rust cannot express that the future of a closure with a
     /// reference as its argument is `Send`.

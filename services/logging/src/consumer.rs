@@ -27,9 +27,9 @@ use crate::{
     proto::{Level, LogMessage},
 };
 
-/// For an error that librdkafka has already queued.
+/// Wait for an error that librdkafka has already queued.
 const ERROR_WAIT: Duration = Duration::from_millis(50);
-/// Every reconnect attempt queues another error.
+/// Total wait, because every reconnect attempt queues another error.
 const ERROR_WAIT_TOTAL: Duration = Duration::from_millis(500);
 
 /// Options of [`read`].

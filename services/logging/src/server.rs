@@ -25,7 +25,8 @@ use crate::{
     connection::Connection, proto::logging_service_server::LoggingServiceServer, topic_admin::Topic,
 };
 
-/// In bytes. Above the contract's 1 MiB, so that a slightly larger request gets a helpful error.
+/// Limit in bytes. Above the contract's 1 MiB, so that a slightly larger request gets a helpful
+/// error.
 const MAX_DECODED_REQUEST: usize = 4 * 1024 * 1024;
 
 const ACCESS: Access = &[("/merch.logging.v1.LoggingService/StreamLogs", &[Role::Api, Role::Db])];
@@ -39,7 +40,7 @@ pub struct Config {
     pub topic: Topic,
     /// Whether to create the topic; if not, the operator runs `merch topic`.
     pub create_topic: bool,
-    /// Time limit of a batch; then the sender sends again. librdkafka's default is five minutes.
+    /// Time limit of a batch; after it, the sender resends. librdkafka's default is five minutes.
     pub delivery_timeout: Duration,
     /// Bytes queued for Kafka over all streams; then the service stops reading.
     pub queue_bytes: usize,

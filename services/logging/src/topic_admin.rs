@@ -229,7 +229,7 @@ pub(crate) struct TopicLayout {
     replication: BTreeSet<usize>,
 }
 
-/// Blocks.
+/// Blocks the thread.
 pub(crate) fn topic_state<C: ClientContext>(
     client: &Client<C>,
     name: &str,

@@ -10,7 +10,7 @@ use crate::{
     signing_key,
 };
 
-/// Created with mode 0600.
+/// Returns the credential in `file`, which is created with mode 0600 if it is missing.
 pub(crate) fn load_or_create(file: &Path) -> Result<Secret, StartError> {
     if signing_key::create_if_missing(file)? {
         tracing::info!(file = %file.display(), "created a new operator credential");

@@ -20,13 +20,13 @@ use sha2::{Digest as _, Sha256};
 use crate::hex::hex;
 
 pub(crate) const DATABASE: &str = "merch.db";
-/// SQLite keeps the newest commits in the write-ahead log.
+/// The database and its write-ahead log, where SQLite keeps the newest commits.
 pub(crate) const DATABASE_FILES: [&str; 3] = [DATABASE, "merch.db-wal", "merch.db-shm"];
 pub(crate) const JOURNAL: &str = "journal";
 const MANIFEST: &str = "manifest.json";
-/// Other formats are refused.
+/// The archive format of this program; other formats are rejected.
 const FORMAT: u32 = 1;
-/// A manifest is a few kilobytes.
+/// A generous limit: a manifest has a few kilobytes.
 const MAX_MANIFEST_BYTES: u64 = 1024 * 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub(crate) struct Manifest {
     format: u32,
     /// Version of the program that wrote the archive.
     program: String,
-    /// RFC 3339, UTC. The archive contains everything committed before.
+    /// Time of the backup: RFC 3339, UTC. The archive contains everything committed before it.
     pub(crate) taken_at: String,
     files: Vec<Member>,
 }
@@ -47,7 +47,7 @@ struct Member {
 }
 
 /// Writes `file` from the folder `staged`, which contains [`DATABASE`] and optionally [`JOURNAL`].
-/// Atomic and durable, mode 0600. Returns the bytes.
+/// The write is atomic and durable, and the file has mode 0600. Returns its size in bytes.
 pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => already_exists(file),
@@ -178,7 +178,7 @@ fn unpack_member(source: &mut impl Read, place: &Path) -> io::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// `None` if no backup has such a member.
+/// Returns the path to unpack a member to; `None` if no backup has a member of this name.
 fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
     let simple = |name: &str| {
         !name.is_empty()
@@ -192,7 +192,7 @@ fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
     }
 }
 
-/// Database first.
+/// Returns the names of the members, the database first.
 fn member_names(staged: &Path) -> io::Result<Vec<String>> {
     let mut names = vec![DATABASE.to_owned()];
     let journal = staged.join(JOURNAL);
@@ -225,12 +225,12 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// With mode 0600.
+/// Creates a file with mode 0600. Fails if the file exists.
 pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// With mode 0700, and its parents.
+/// Creates a folder and its missing parents with mode 0700.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -287,7 +287,7 @@ mod tests {
         let file = backup(folder.path());
         let whole = fs::read(&file).unwrap();
         let size = whole.len();
-        // In the manifest, a header, the database and the journal; then truncated.
+        // Corrupts the manifest, a header, the database and the journal; then truncates the file.
         let journal = whole.windows(6).position(|window| window == b"events").unwrap();
         let first = whole.windows(100).position(|window| window == [7; 100]).unwrap();
         let damaged = [600, first - 400, first + 50_000, journal].map(|place| {

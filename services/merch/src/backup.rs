@@ -24,7 +24,7 @@ use crate::{
 const ACKNOWLEDGED: &str = "acknowledged";
 const STAGING_PREFIX: &str = ".merch-backup-";
 
-/// After an error no file is left.
+/// Writes the backup. An error leaves no file.
 pub(crate) async fn run(settings: &Backup) -> Result<(), CommandError> {
     let instead = "use pg_dump (`make backup` runs it)";
     let source = sqlite::file(&settings.database, &settings.data, instead)?;
@@ -41,7 +41,7 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), CommandError> {
         ))
         .into());
     }
-    // On the target's disk; removed on drop; mode 0700.
+    // On the target's disk, removed on drop, mode 0700.
     let staged =
         tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(folder).map_err(|error| {
             StartError::new(format!(
@@ -112,8 +112,8 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     Ok(counts)
 }
 
-/// The checkpoint comes first: an event that is acknowledged meanwhile is then only sent again. The
-/// last file may end within an event, as after a crash.
+/// Copies the checkpoint first: an event that is acknowledged in the meantime is then only sent
+/// again. The last file may end within an event, as after a crash.
 fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
     let mut names = Vec::new();
     match fs::read_dir(journal) {
@@ -137,7 +137,7 @@ fn copy_journal(journal: &Path, copy: &Path) -> io::Result<usize> {
     for name in names {
         let mut source = match owners.open(&journal.join(&name)) {
             Ok(source) => source,
-            // Fully acknowledged and deleted meanwhile.
+            // The file was fully acknowledged and deleted in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };

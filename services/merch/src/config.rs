@@ -18,18 +18,18 @@ use crate::{
     },
 };
 
-/// The embedded one loses its events at a restart.
+/// The Kafka broker. The embedded one loses its events at a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broker {
     Kafka,
     Embedded,
 }
 
-/// Kept by the api and the db service each, for the embedded broker, which starts empty. At about
-/// 500 bytes each, these are 10 MB of its 40 MiB.
+/// Events that the api and the db service each retain for the embedded broker, which starts empty.
+/// At about 500 bytes each, these are 10 MB of its 40 MiB.
 const RETAINED_EVENTS: u64 = 10_000;
 
-/// For files that are not client connections.
+/// Reserved for files that are not client connections.
 const RESERVED_FILES: u64 = 512;
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ pub(crate) fn api(
     Ok(config)
 }
 
-/// `main` has raised it to the hard limit.
+/// `main` has raised the limit to the hard limit.
 fn open_files() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024)
 }

@@ -1,8 +1,8 @@
-//! Core dumps would contain keys, passwords and tokens.
+//! Disables core dumps, which would contain keys, passwords and tokens.
 
-/// `RLIMIT_CORE` alone does not apply where the kernel pipes core dumps to a program, so on Linux
-/// the process also becomes non-dumpable. No debugger of the user can then attach, and
-/// `/proc/PID/mem` and `/proc/PID/environ` are closed.
+/// Unless `allowed`, sets `RLIMIT_CORE` to 0. Where the kernel pipes core dumps to a program, this
+/// limit has no effect, so on Linux the process also becomes non-dumpable. No debugger of the user
+/// can then attach, and `/proc/PID/mem` and `/proc/PID/environ` are closed.
 pub(crate) fn allow(allowed: bool) {
     if allowed {
         tracing::warn!(

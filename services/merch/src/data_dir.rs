@@ -81,7 +81,7 @@ impl DataDir {
         self.path.join(ADMIN_KEY)
     }
 
-    /// Of the first replica; those of further replicas are beside it.
+    /// Returns the journal of the first replica. The journals of further replicas are next to it.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
@@ -102,7 +102,7 @@ pub(crate) fn interrupted_restore(folder: &Path) -> StartError {
     ))
 }
 
-/// Denies other users write access where this user owns the folder, and warns otherwise.
+/// Revokes other users' write access if this user owns the folder, and warns otherwise.
 fn restrict_permissions(path: &Path) -> Result<(), StartError> {
     let metadata = fs::metadata(path).map_err(|error| unusable(path, &error))?;
     Owners::own().check(&metadata).map_err(|error| wrong_owner("data folder", path, &error))?;

@@ -5,7 +5,7 @@
 //! lead to the same file.
 //!
 //! On Linux this is a flock(2) on the inode. Elsewhere flock(2) conflicts with SQLite's fcntl(2)
-//! locks, so the lock is on `merch.db.lock` beside the file. It is held until the process ends:
+//! locks, so the lock is on `merch.db.lock` next to the file. It is held until the process exits:
 //! closing any descriptor of a file drops all fcntl(2) locks of the process.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{archive, data_dir};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockMode {
-    /// For a store or a restore.
+    /// For a store, or for a restore.
     Exclusive,
     /// For migrations, which the database serializes.
     Shared,
@@ -57,7 +57,7 @@ impl DatabaseLock {
         }
     }
 
-    /// As [`DatabaseLock::take_file`], but also where a restore was interrupted.
+    /// Like [`DatabaseLock::take_file`], but also if a restore was interrupted.
     pub(crate) fn lock(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         let unusable = |error: io::Error| {
             StartError::new(format!(
@@ -95,7 +95,7 @@ impl DatabaseLock {
         }
     }
 
-    /// SQLite keeps the newest commits beside the name that the process opened.
+    /// SQLite keeps the newest commits next to the name that the process opened.
     pub(crate) fn check_links(path: &Path) -> Result<(), StartError> {
         if hard_links(path) > 1
             && let Err(error) = Self::lock(path, LockMode::Shared)

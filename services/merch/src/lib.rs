@@ -1,6 +1,6 @@
 //! `merch`: the whole store, its roles, and the operator's commands.
 //!
-//! This crate alone reads flags and the environment, prints, and chooses exit codes: 0 success, 1
+//! Only this crate reads flags and the environment, prints, and chooses exit codes: 0 success, 1
 //! failure (one message on standard error), 2 invalid command line.
 
 mod admin;
@@ -52,7 +52,7 @@ use crate::{
     },
 };
 
-/// For blocked threads at exit.
+/// How long to wait for blocked threads at exit.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the program and returns the exit code.

@@ -6,13 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{run_file::RunFile, settings::common::ProcessSettings, supervisor::Supervisor};
 
-/// `drain` for a role's requests, and the same again for its events.
+/// Returns the time limit of a role: `drain` for its requests, and the same again for its events.
 fn drain_limit(drain: Duration) -> Duration {
     2 * drain + Duration::from_secs(5)
 }
 
-/// The process keeps serving if that fails. On its own thread: a full pipe must not delay signal
-/// handling.
+/// Prints `text` on a separate thread, because a full pipe must not delay signal handling. The
+/// process keeps serving if printing fails.
 pub(crate) fn announce(text: String) {
     let printing = thread::Builder::new().name("announce".to_owned()).spawn(|| {
         if let Err(error) = print(text) {
@@ -50,7 +50,7 @@ impl Process {
         self.shutdown.run_until_cancelled(work).await
     }
 
-    /// The last one receives external requests.
+    /// Starts a role. The role that is started last receives external requests.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,

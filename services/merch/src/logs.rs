@@ -13,7 +13,7 @@ use crate::{
     settings::{Filter, Logs},
 };
 
-/// For Kafka's first response.
+/// Time limit of Kafka's first response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(settings: &Logs) -> Result<(), CommandError> {
@@ -44,7 +44,7 @@ async fn show(settings: &Logs) -> Result<(), CommandError> {
     }
 }
 
-/// A record that is not an event passes only an empty filter.
+/// A record that is not an event matches only an empty filter.
 fn filtered(
     filter: &Filter,
     mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,

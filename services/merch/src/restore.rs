@@ -23,13 +23,13 @@ use crate::{
     sqlite::{self, Access, check_integrity, count},
 };
 
-/// All of a store but its keys.
+/// All files of a store except its keys.
 const STORE_FILES: [&str; 4] = {
     let [database, wal, shm] = DATABASE_FILES;
     [database, wal, shm, JOURNAL]
 };
 
-/// Verifies and prepares the backup, then moves it into place. After an error nothing is changed.
+/// Verifies and prepares the backup, then moves it into place. An error changes nothing.
 pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     let instead = "use pg_restore (`make restore` runs it)";
     sqlite::file(&settings.database, &settings.data, instead)?;
@@ -84,7 +84,7 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     })?;
     merch_db::mark_restored(data_dir::database(staged.path()), &manifest.taken_at).await?;
 
-    // Before the old database is moved.
+    // Count before the old database is moved.
     let left =
         if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
     let replaced =
@@ -105,7 +105,8 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     Ok(print_done(text.replace('\n', " "), text)?)
 }
 
-/// A restore would move only the link, and a relative one would then lead nowhere.
+/// Fails if a file of the store is a symbolic link: a restore would move only the link, and a
+/// relative link would no longer resolve.
 fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
     for name in STORE_FILES {
         let link = folder.join(name);
@@ -123,13 +124,14 @@ fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// `None` if the database cannot be read.
+/// Returns the number of unshipped events; `None` if the database cannot be read.
 async fn unshipped(database: &Path) -> Option<i64> {
     let mut connection = sqlite::open(database, Access::Read).await.ok()?;
     sqlite::count_unshipped(&mut connection).await.ok()
 }
 
-/// Moves the old files into a `replaced-…` folder. A marker file prevents a start meanwhile.
+/// Moves the old files into a `replaced-…` folder and the new ones into place. Until then, a marker
+/// file prevents the store from starting.
 fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let folder = data.path();
     write_atomically(&data.restore_marker(), b"", 0o600)?;

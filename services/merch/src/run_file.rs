@@ -19,11 +19,11 @@ pub(crate) struct Addresses {
     pub(crate) api: String,
     /// `/livez`, `/readyz`, `/metrics`: `http://127.0.0.1:40001`
     pub(crate) admin: String,
-    /// As `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
+    /// A value for `MERCH_DB_ENDPOINT`: `unix:/data/db.sock`
     pub(crate) db: String,
-    /// As `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
+    /// A value for `MERCH_LOGGING_ENDPOINT`: `unix:/data/logging.sock`
     pub(crate) logging: String,
-    /// As `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
+    /// A value for `MERCH_KAFKA_BROKERS`: `127.0.0.1:40004`
     pub(crate) kafka: String,
     /// `http://127.0.0.1:50051`
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,7 +37,7 @@ pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{}", reachable(address))
 }
 
-/// `0.0.0.0` and `[::]` are no addresses to connect to.
+/// Replaces `0.0.0.0` and `[::]`, to which clients cannot connect.
 pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -72,7 +72,7 @@ impl RunFile {
     }
 }
 
-/// Fails if no store runs there, or the file may be another user's.
+/// Reads the addresses. Fails if no store runs there, or if the file may belong to another user.
 pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
     let path = path(data_dir);
     let read = || {

@@ -60,7 +60,8 @@ fn parse_list(text: &[u8]) -> Result<Vec<SigningKey>, StartError> {
     Ok(keys)
 }
 
-/// Created with mode 0600. Fails if the file has another owner or the key is too short.
+/// Returns the key in `file`, which is created with mode 0600 if it is missing. Fails if the file
+/// has another owner or the key is too short.
 pub(crate) fn load_or_create(file: &Path) -> Result<SigningKey, StartError> {
     if create_if_missing(file)? {
         tracing::info!(file = %file.display(), "created a new signing key for tokens");
@@ -69,7 +70,7 @@ pub(crate) fn load_or_create(file: &Path) -> Result<SigningKey, StartError> {
     parse_key(key.trim_ascii(), &format!("the key in {}", file.display()))
 }
 
-/// Random bytes, mode 0600. Returns whether it was created.
+/// Creates a file of random bytes with mode 0600. Returns whether it was created.
 pub(crate) fn create_if_missing(file: &Path) -> Result<bool, StartError> {
     match create(file) {
         Ok(()) => Ok(true),

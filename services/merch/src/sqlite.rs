@@ -11,7 +11,7 @@ use crate::{
     settings::{common::Data, db::DatabaseUrl},
 };
 
-/// For a store that is writing.
+/// How long to wait for a store that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) fn file(
     })
 }
 
-/// Fails if the file is missing.
+/// Opens the database. Fails if the file is missing.
 pub(crate) async fn open(
     file: &std::path::Path,
     access: Access,
@@ -64,7 +64,7 @@ pub(crate) async fn open(
         })
 }
 
-/// Also checks the foreign keys.
+/// Checks the integrity of the database, including the foreign keys.
 pub(crate) async fn check_integrity(connection: &mut SqliteConnection) -> Result<(), String> {
     let to_text = |error: sqlx::Error| error.to_string();
     let found: String = sqlx::raw_sql("PRAGMA integrity_check(1)")
@@ -88,7 +88,7 @@ pub(crate) async fn check_integrity(connection: &mut SqliteConnection) -> Result
     }
 }
 
-/// `from`: a table, optionally with a `WHERE` clause.
+/// Counts rows. `from` is a table, optionally with a `WHERE` clause.
 pub(crate) async fn count(
     connection: &mut SqliteConnection,
     from: &'static str,

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// For an aborted role to reach its next `await`.
+/// Time for an aborted role to reach its next `await`.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -20,12 +20,12 @@ struct Running {
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     tasks: JoinSet<(&'static str, Result<(), StartError>)>,
-    /// In start order.
+    /// The roles in start order.
     running: Vec<Running>,
 }
 
 impl Supervisor {
-    /// `serve` gets the token whose cancellation asks it to drain.
+    /// Starts a role. It must drain when the token passed to `serve` is cancelled.
     pub(crate) fn start<F>(
         &mut self,
         name: &'static str,
@@ -66,8 +66,8 @@ impl Supervisor {
         }
     }
 
-    /// Drains the roles one after the other, the last started first, each within `limit`; then
-    /// aborts it. Its own tasks run until the process ends.
+    /// Drains the roles one at a time, in reverse start order, each within `limit`; then aborts the
+    /// role. Tasks that a role has spawned run until the process exits.
     pub(crate) async fn drain(mut self, limit: Duration) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(Running { name, token, task }) = self.running.last().cloned() {
@@ -92,7 +92,7 @@ impl Supervisor {
         result
     }
 
-    /// Others may end meanwhile.
+    /// Waits for a role; others may end in the meantime.
     async fn ended(&mut self, name: &'static str) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(joined) = self.tasks.join_next().await {

@@ -9,18 +9,18 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// Left-aligned.
+    /// Creates a left-aligned cell.
     pub(crate) fn text(text: impl AsRef<str>) -> Self {
         Self { text: escape_control(text.as_ref()), right: false }
     }
 
-    /// Right-aligned.
+    /// Creates a right-aligned cell.
     pub(crate) fn number(number: impl ToString) -> Self {
         Self { text: number.to_string(), right: true }
     }
 }
 
-/// Without a line break at the end.
+/// Formats a table, without a line break at the end.
 pub(crate) fn table(headers: &[impl AsRef<str>], rows: &[Vec<Cell>]) -> String {
     let headers: Vec<Cell> = headers.iter().map(Cell::text).collect();
     let mut widths: Vec<usize> = headers.iter().map(|header| header.text.width()).collect();

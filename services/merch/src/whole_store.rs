@@ -24,7 +24,7 @@ use crate::{
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Each keeps its newest 5 MiB in memory.
+/// Each partition keeps its newest 5 MiB in memory.
 const EMBEDDED_PARTITIONS: i32 = 8;
 
 pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
@@ -144,7 +144,7 @@ struct Listeners {
 
 struct ExtraListener {
     url: String,
-    /// With a warning if the listener is not authenticated.
+    /// The printed line, with a warning if the listener is not authenticated.
     announced: String,
 }
 

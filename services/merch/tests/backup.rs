@@ -1,5 +1,5 @@
 //! Backups of running stores, and restores after a kill.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;
@@ -354,7 +354,7 @@ fn restore_refuses_symlinks() {
         }
         fs::remove_file(&link).unwrap();
     }
-    // As the message says: the restore works without the link, and the link's target is unchanged.
+    // As the error states, the restore works without the link, and the link's target is unchanged.
     let stayed = fs::read(at("disk/merch.db")).unwrap();
     assert!(restore(&["--replace"]).status.success());
     assert!(at("data/merch.db").is_file());

@@ -1,5 +1,5 @@
 //! Core dumps are disabled by default.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(target_os = "linux")]
 
 mod support;

@@ -16,7 +16,7 @@ use regex::Regex;
 struct Page {
     path: PathBuf,
     links: Vec<String>,
-    /// As GitHub and mdBook derive them.
+    /// The anchors that GitHub and mdBook derive from the headings.
     anchors: BTreeSet<String>,
     snippets: Vec<String>,
     /// Code spans, and the lines of code blocks in `sh` and in no language.
@@ -35,7 +35,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("services/merch is in it")
 }
 
-/// Without those that builds and stores make.
+/// Collects the wanted files of a folder, without generated ones.
 fn collect(folder: &Path, wanted: &mut impl FnMut(&Path) -> bool, files: &mut Vec<PathBuf>) {
     const MADE: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
     let mut entries: Vec<_> =
@@ -301,7 +301,7 @@ fn settings_exist() {
     for page in &*PAGES {
         for code in &page.code {
             for name in captures(r"\b(MERCH_[A-Z_]*[A-Z])\b", code) {
-                // Any secret can stand in a file.
+                // Any secret can be in a file.
                 let of_file = name.strip_suffix("_FILE").unwrap_or(&name);
                 if !known.contains(&name) && !known.contains(of_file) {
                     faults.push(format!("{}: {name}", page.path.display()));

@@ -1,5 +1,5 @@
 //! Concurrent `merch migrate` processes, and schemas of other versions.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;

@@ -1,5 +1,5 @@
 //! Every subcommand with a standard output that is full, closed, or a pipe without a reader.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(target_os = "linux")] // /dev/full
 
 mod support;
@@ -29,7 +29,7 @@ use support::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
-    /// A full disk.
+    /// A full disk (`/dev/full`).
     Full,
     /// Its reader has closed it, as `| head -1` does.
     Unread,
@@ -39,7 +39,7 @@ enum Stream {
     Stalled,
 }
 
-/// A page of a pipe's buffer.
+/// The size of a page of a pipe's buffer.
 const PAGE: usize = 4096;
 
 fn full_pipe() -> (PipeReader, PipeWriter) {
@@ -63,7 +63,7 @@ fn has_room(writer: &PipeWriter) -> bool {
     fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// Those that every command handles.
+/// The streams that every command handles.
 const STREAMS: [Stream; 3] = [Stream::Full, Stream::Unread, Stream::Closed];
 
 impl Stream {
@@ -83,7 +83,7 @@ impl Stream {
     }
 }
 
-/// `None` is a pipe that is read.
+/// Returns a command with these streams; `None` is a pipe that the test reads.
 fn with_streams(arguments: &[&str], out: Option<Stream>, err: Option<Stream>) -> Command {
     let plain = merch(arguments);
     let redirected = match (out, err) {
@@ -431,7 +431,7 @@ fn roles_keep_serving_without_output() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
-/// Until `merch logs` prints more than `bytes` bytes. Returns its output.
+/// Adds events until `merch logs` prints more than `bytes` bytes. Returns its output.
 fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
     let users = bytes / 100 + 1;
     for number in 0..users {

@@ -1,5 +1,5 @@
 //! Data folders of another user, seen by root.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;
@@ -32,7 +32,7 @@ fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
     chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
 }
 
-/// As [`SERVICE`], from a folder that this user can enter: the build folder may be private.
+/// Like [`SERVICE`], from a folder that this user can enter: the build folder may be private.
 fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
     let place = folder_of(0, 0o755).unwrap();
     let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));

@@ -1,5 +1,5 @@
 //! Paths with special characters for URLs, shells or SQLite, and exclusive use of a database file.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;
@@ -257,7 +257,7 @@ fn database_file_is_exclusive_under_every_name() {
     }
     assert!(run(&["migrate", "--data-dir", &text("data")]).status.success());
     assert!(run(&["migrate", "--status", "--database-url", &urls[3]]).status.success());
-    // SQLite would not see the newest commits, which are beside the first name.
+    // SQLite would not find the newest commits, which are next to the first name.
     for arguments in [&["sql", "--write", "SELECT 1"][..], &["backup", &text("stale.tar")]] {
         let message = startup_error(&run(&[arguments, &["--database-url", &urls[1]]].concat()));
         assert!(

@@ -1,5 +1,5 @@
 //! Replicas that are paused, killed and restarted under load, and the shutdown delay.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![allow(clippy::disallowed_macros, reason = "figures")]
 #![cfg(unix)]
 
@@ -22,7 +22,7 @@ use tempfile::{TempDir, tempdir};
 
 use support::{Running, TIMEOUT, http, merch, run, run_json, signal};
 
-/// On a new connection.
+/// Sends a request on a new connection.
 fn get(address: &str, path: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -33,7 +33,7 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Returns how long that took.
+/// Waits for a condition and returns how long it took.
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds() {
@@ -53,7 +53,7 @@ fn serving(process: &Running, service: &str) -> usize {
         .map_or(0, |number| number.parse().unwrap())
 }
 
-/// With its own database.
+/// A db service with its own database.
 struct Db {
     running: Running,
     folder: TempDir,
@@ -87,7 +87,7 @@ impl Db {
         self.running.address("db").to_owned()
     }
 
-    /// On the same address.
+    /// Restarts it on the same address.
     fn restart(self) -> Self {
         let Self { running, folder, logging } = self;
         let address = running.address("db").to_owned();
@@ -330,7 +330,7 @@ fn second_signal_ends_the_shutdown_delay() {
     assert_eq!(store.ended().code(), Some(130));
 }
 
-/// On a persistent connection.
+/// Sends a request on a persistent connection.
 fn ask(connection: &mut TcpStream, path: &str) -> String {
     connection.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: store\r\n\r\n").unwrap();

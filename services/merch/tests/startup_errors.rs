@@ -1,5 +1,5 @@
-//! Errors at the start: one message that says what to do, exit code 1, no panic.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+//! Tests errors at the start: one message that states what to do, exit code 1, no panic.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;

@@ -1,5 +1,5 @@
 //! Mutual TLS between the roles.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;
@@ -92,7 +92,7 @@ fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
     Running::start(certified(&mut db, &folder.join("pki"), "db"))
 }
 
-/// In seconds.
+/// Returns the remaining lifetime of a role's certificate in seconds.
 fn left(role: &Running) -> Option<f64> {
     metric(role.address("admin"), "merch_tls_certificate_expiry_seconds")
 }

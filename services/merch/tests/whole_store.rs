@@ -1,5 +1,5 @@
 //! The whole store in one process, with default settings.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 mod support;
@@ -19,7 +19,7 @@ use support::{
     Running, TIMEOUT, finish, http, merch, metric, run, run_json, signal, startup_error, wait_until,
 };
 
-/// Over one connection.
+/// Sends requests over one connection.
 fn ask_again_and_again(api: &str, times: usize) {
     let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
     connection.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();

@@ -1,4 +1,4 @@
-//! Extensions: generators read some of them, as `x-go-name`.
+//! Extensions. Generators read some of them, such as `x-go-name`.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{Facts, Guard, PROSE};
 pub(super) const DOCUMENTATION: [&str; 6] =
     ["x-codeSamples", "x-code-samples", "x-displayName", "x-logo", "x-tagGroups", "x-traitTag"];
 
-/// Adds a method to generated clients, and nothing else.
+/// Only adds a method to generated clients.
 const PAGINATION: &str = "x-dropshot-pagination";
 
 /// Records each extension of a document by its JSON pointer.

@@ -104,7 +104,7 @@ impl FieldRule {
             let rest = rest.strip_prefix("of ").unwrap_or(rest);
             let kinds = kinds(rest);
             if kinds.is_none() && taken == 1 {
-                // A lone number is no rule: `version 7`, `36 pieces`.
+                // A number without these words is not a rule: `version 7`, `36 pieces`.
                 continue;
             }
             (rule.min, rule.max) = (min, max);

@@ -28,12 +28,12 @@ pub(crate) fn released() -> &'static Contracts {
     })
 }
 
-/// Returns buf or redocly, which tools/install brings.
+/// Returns buf or redocly, which tools/install installs.
 pub(crate) fn npm_tool(name: &str) -> PathBuf {
     tool("node/node_modules/.bin", name)
 }
 
-/// Returns oasdiff, which tools/install brings if the machine has Go.
+/// Returns oasdiff, which tools/install installs if the machine has Go.
 pub(crate) fn oasdiff() -> PathBuf {
     tool("bin", "oasdiff")
 }

@@ -72,7 +72,7 @@ fn unreadable_contracts_are_an_error() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn lost_output_is_an_error_and_a_closed_pipe_is_not() {
+fn write_error_fails_but_closed_pipe_does_not() {
     let checkout = Checkout::new(released(), released());
     let run = |arguments: &[&str], out: std::process::Stdio| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_contract-breaking"));

@@ -1,4 +1,4 @@
-//! docs/breaking-edits.md: which edit is detected by oasdiff, by buf and by our own rules.
+//! docs/breaking-edits.md: which edits oasdiff, buf and our own rules detect.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::checkout::repository;
 
 const TABLE: &str = "docs/breaking-edits.md";
 
-/// Returns the names of the edits that neither oasdiff nor buf detects, by the table.
+/// Returns the names of the edits that neither oasdiff nor buf detects, according to the table.
 pub(crate) fn missed_by_tools() -> Vec<String> {
     let table = fs::read_to_string(repository().join(TABLE)).unwrap();
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
@@ -121,7 +121,7 @@ mod needs_go {
     }
 
     #[test]
-    fn version_alone_is_no_change() {
+    fn version_bump_is_not_a_change() {
         for version in ["1.0.0", "7.0.0"] {
             let raised = crate::checkout::in_version(released(), version);
             let report = Checkout::new(released(), &raised).gate().compare().unwrap();

@@ -41,7 +41,7 @@ fn own_rules_accept_compatible_edits() {
 }
 
 #[test]
-fn version_alone_is_no_change() {
+fn version_bump_is_not_a_change() {
     let raised = in_version(released(), "7.0.0");
     assert_eq!(openapi::breaks(&released().openapi, &raised.openapi), []);
     assert_eq!(openapi::other_changes(&released().openapi, &raised.openapi), []);

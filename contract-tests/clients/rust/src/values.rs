@@ -72,7 +72,7 @@ impl Variables {
     }
 }
 
-/// The arguments that no call has taken, by place and name.
+/// The arguments that no call has used, by place and name.
 pub(crate) struct Arguments(BTreeMap<(&'static str, String), Value>);
 
 impl Arguments {

@@ -1,4 +1,4 @@
-//! Members of a body: missing, unknown, repeated, of another type, at and past their bounds.
+//! Members of a body: missing, unknown, repeated, of another type, at and beyond their bounds.
 
 use std::sync::Arc;
 
@@ -242,7 +242,7 @@ fn invalid(target: &Target, member: &Member, test_value: &TestValue) -> Case {
     })
 }
 
-/// Sends a valid value beside an unrelated fault: the refusal must not name the value.
+/// Sends a valid value together with an unrelated fault: the refusal must not name the value.
 fn not_named(
     target: &Target,
     schema: &Value,
@@ -269,7 +269,8 @@ fn not_named(
     }))
 }
 
-/// Sends this value alone. If the operation takes `If-Match`, an unmatched tag prevents a change.
+/// Sends this value in a separate request. If the operation takes `If-Match`, an unmatched tag
+/// prevents a change.
 async fn send_alone(
     context: &Context,
     target: &Target,

@@ -11,7 +11,7 @@ use crate::{
     suite::{Answer, Case, Context, Failure, User},
 };
 
-/// Attempts to read a resource that changed between two requests, such as a product's stock.
+/// Attempts to read a resource that has changed between two requests, such as a product's stock.
 const ATTEMPTS: usize = 20;
 
 pub(super) fn cases(target: &Target) -> Vec<Case> {

@@ -92,8 +92,8 @@ fn of_bodies(target: &Target) -> Vec<Case> {
     cases
 }
 
-/// With a password in it, the example is sent beside a fault: its password is public, and a log-in
-/// with it would be counted.
+/// If it contains a password, the example is sent together with another fault. Its password is
+/// public, and a log-in with it would be counted.
 fn unmodified(target: &Target, name: &str, example: &Value) -> Option<Case> {
     if target.takes_a_password() {
         let body = members::with_member(example, "", UNDECLARED, Value::Null)?;

@@ -100,7 +100,7 @@ pub(super) fn refused(
     }
 }
 
-/// Expects that validation passed, whatever the operation then returned.
+/// Expects that validation passed; the operation may then return anything.
 pub(super) fn accepted(answer: &Answer, what: &str) -> Result<(), Failure> {
     match answer.status {
         400 | 413 | 415 => Err(answer.fail(format!(

@@ -185,7 +185,7 @@ impl Sampler<'_> {
     }
 }
 
-/// Whether the description says that the value is unique.
+/// Whether the description states that the value is unique.
 pub(super) fn is_unique(schema: &Value) -> bool {
     schema["description"]
         .as_str()

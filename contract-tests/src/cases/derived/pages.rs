@@ -358,7 +358,7 @@ async fn filtered(
     Ok(())
 }
 
-/// A token is valid with its own filter; with another filter it is a contradiction.
+/// A token is valid with its own filter; a different filter contradicts it.
 async fn contradicted(
     context: &Context,
     target: &Target,

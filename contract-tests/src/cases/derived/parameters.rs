@@ -1,4 +1,4 @@
-//! Parameters: missing, repeated, unknown, at and past their bounds.
+//! Parameters: missing, repeated, unknown, at and beyond their bounds.
 
 use serde_json::{Value, json};
 

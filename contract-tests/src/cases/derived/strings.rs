@@ -20,7 +20,7 @@ const WIDE: [char; 3] = ['\u{1F98A}', '\u{5357}', '\u{E9}'];
 /// Longer strings would exceed the size limit of requests.
 pub(super) const MAX_LENGTH: usize = 10_000;
 
-/// An allowed string of exactly `length` characters, if this module finds one.
+/// Returns an allowed string of exactly `length` characters, if this module finds one.
 pub(super) fn of_length(
     validator: SchemaValidator<'_>,
     schema: &Value,
@@ -49,7 +49,7 @@ pub(super) fn of_length(
     .then_some(text)
 }
 
-/// An allowed string that is new, as far as its length permits.
+/// Returns an allowed string that is new, as far as its length permits.
 pub(super) fn fresh(validator: SchemaValidator<'_>, schema: &Value) -> Option<String> {
     let (least, greatest) = lengths(schema);
     let greatest = greatest.unwrap_or(MAX_LENGTH);
@@ -82,7 +82,7 @@ pub(super) fn breaking_the_pattern(
     valid: &str,
 ) -> Vec<(String, String)> {
     let Some(pattern) = schema["pattern"].as_str() else { return Vec::new() };
-    // Checked against the pattern alone.
+    // Checks only the pattern.
     let allows = validator.over(&serde_json::json!({ "type": "string", "pattern": pattern }));
     let characters: Vec<char> = valid.chars().collect();
     let (first, last) = (0, characters.len());

@@ -1,4 +1,4 @@
-//! Values at the bounds of a schema, just past them, and values that the schema leaves open.
+//! Values at the bounds of a schema, just beyond them, and values that the schema leaves open.
 
 use serde_json::{Value, json};
 
@@ -32,8 +32,8 @@ impl TestValue {
         }
     }
 
-    /// Whether a parser may reject it before it knows the position: RFC 8259 §6 lets parsers limit
-    /// numbers.
+    /// Whether a parser may reject the value before it has a position: RFC 8259 §6 lets parsers
+    /// limit numbers.
     pub(super) fn may_be_unreadable(&self) -> bool {
         serde_json::from_str::<Value>(&self.text).is_err()
     }

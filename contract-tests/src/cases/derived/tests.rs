@@ -1,5 +1,5 @@
-//! The cases of a small document: each rule has its cases, invalid values violate it, valid ones do
-//! not.
+//! Tests the cases of a small document: each rule has its cases, the invalid values violate it, and
+//! the valid ones do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -78,7 +78,7 @@ async fn replay(context: Context) -> Result<(), Failure> {
     let again = with_key(&context, &user, product, 2, &key).send().await?;
     replayed(&again, &first, "the replay")?;
 
-    // A replay returns the original response, whatever became of the order.
+    // A replay returns the original response, regardless of later changes to the order.
     let cancelled = cancel(&context, &user, &first).await?;
     let again = with_key(&context, &user, product, 2, &key).send().await?;
     replayed(&again, &first, "the replay after cancellation")?;
@@ -189,8 +189,8 @@ pub(super) async fn unknown_product(context: &Context) -> Result<i64, Failure> {
 async fn distinct_keys(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let stem = context.fresh_id().to_string();
-    // Maximum length, one less, another case, and characters that a store might fold, trim or
-    // expand.
+    // Maximum length, one character less, another case, and characters that a store might fold,
+    // trim or expand.
     let longest = format!("{stem:~<255}");
     let keys = [
         longest.clone(),
@@ -282,8 +282,8 @@ async fn concurrent_bodies(context: Context) -> Result<(), Failure> {
     expect_stock(&context, product, before, "after that order was cancelled").await
 }
 
-/// The document leaves open whether equal JSON in other bytes is the same body: a replay or a
-/// refusal passes, another order does not.
+/// The document leaves open whether equal JSON in different bytes is the same body: a replay or a
+/// refusal passes, a second order does not.
 async fn reformatted_body(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());

@@ -245,7 +245,7 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
 
 async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.own_user().await?, context.product().await?.id);
-    // Alternating, so that a lost filter shows on the second page.
+    // Placed and cancelled orders alternate, so that a lost filter shows on the second page.
     let mut kept = Vec::new();
     for _ in 0..3 {
         kept.push(place_order(&context, &user, product, 1).await?);
@@ -269,7 +269,7 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
         &wanted,
     )?;
 
-    // The same filter may be repeated, another may not.
+    // The same filter may be repeated; a different one may not.
     let first = list().query("status", "placed").query("limit", 1).expect(200).await?;
     let token = text(&first, "next_page")?;
     let again = list()

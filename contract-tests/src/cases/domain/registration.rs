@@ -160,9 +160,10 @@ async fn race(context: Context) -> Result<(), Failure> {
     context.call("deactivate_user").path("user_id", id).bearer(&token).expect(204).await.map(drop)
 }
 
-/// Every response is checked for the password; these requests fail because of it or beside it.
+/// Every response is checked for the password. These requests fail because of the password or of
+/// another member.
 async fn refusal_omits_the_password(context: Context) -> Result<(), Failure> {
-    // Too short, too long, and valid beside another fault.
+    // Too short, too long, and valid together with another fault.
     for (password, quantity) in [
         ("kite-77", json!(null)),
         (&"kite-77".repeat(19)[..129], json!(null)),

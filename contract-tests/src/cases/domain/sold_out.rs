@@ -46,7 +46,7 @@ async fn scarcest(context: &Context) -> Result<(i64, i64), Failure> {
     for (page, product) in products.items() {
         let (id, stock) =
             (integer_member(page, product, "id")?, integer_member(page, product, "stock")?);
-        // The last pieces need six.
+        // The cases of the last pieces need a stock of six.
         if stock >= 6 && found.is_none_or(|(_, fewest)| stock < fewest) {
             found = Some((id, stock));
         }

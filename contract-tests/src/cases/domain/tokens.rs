@@ -102,7 +102,7 @@ async fn wrong_current_password(context: Context) -> Result<(), Failure> {
     let before = read_user(&context, &user).await?;
     let (wrong, new) =
         (format!("{} is wrong", context.fresh_name()), format!("{} is new", context.fresh_name()));
-    // A password too short to be registered is only wrong.
+    // A password too short to be registered is treated as a wrong one.
     for wrong in [wrong.as_str(), "x"] {
         let refused =
             new_password(&context, &user.id, &user.token, wrong, &new).expect(403).await?;

@@ -1,4 +1,5 @@
-//! Users: updates change only sent members, only by the owner, and never over an unseen change.
+//! Users: updates change only the sent members, only for the owner, and never overwrite an unseen
+//! change.
 
 use futures_util::future::join;
 use serde_json::{Value, json};
@@ -128,7 +129,7 @@ async fn taken(context: Context) -> Result<(), Failure> {
         (json!({ "username": other_case(&other.username) }), "username_taken"),
         (json!({ "email": other.email }), "email_taken"),
         (json!({ "email": other_case(&other.email) }), "email_taken"),
-        // A free value beside a taken one: both or none.
+        // A free value together with a taken one: the store must change neither.
         (json!({ "username": free, "email": other.email }), "email_taken"),
         (json!({ "username": other.username, "email": email(&free) }), "username_taken"),
     ] {
@@ -245,7 +246,7 @@ async fn another_users(context: Context) -> Result<(), Failure> {
     let ids = [victim.id.as_str(), unknown_id.as_str()];
     let call =
         |operation: &str, id: &str| context.call(operation).path("user_id", id).as_user(&other);
-    // Attempts with full knowledge, even the right password. The most harmful ones come last.
+    // These attempts have every detail, even the right password. The most harmful ones come last.
     let attempts = |id: &str| {
         [
             call("get_user", id),

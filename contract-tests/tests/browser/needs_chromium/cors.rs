@@ -19,7 +19,7 @@ struct Report {
     steps: usize,
 }
 
-/// The application's page. `openapi-fetch` is imported by its name, which browsers need a map for.
+/// The application's page. Browsers need an import map for the bare name `openapi-fetch`.
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -32,10 +32,10 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
-/// The files of the application, by path.
+/// Returns the files of the application, by path.
 ///
 /// # Panics
-/// When the client has not been made.
+/// If the client has not been built.
 fn files() -> BTreeMap<&'static str, String> {
     let client = target().join("clients/typescript");
     let read = |path: &str| {
@@ -52,7 +52,7 @@ fn files() -> BTreeMap<&'static str, String> {
     .into()
 }
 
-/// Serves the application until the test ends; gives its origin.
+/// Serves the application until the test ends; returns its origin.
 async fn origin(files: &Arc<BTreeMap<&'static str, String>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -60,7 +60,7 @@ async fn origin(files: &Arc<BTreeMap<&'static str, String>>) -> String {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let files = Arc::clone(&files);
-            // A browser that goes away ends its connection, and nothing else.
+            // A browser may close a connection at any time.
             tokio::spawn(async move { drop(answer(stream, &files).await) });
         }
     });
@@ -90,7 +90,7 @@ async fn answer(stream: TcpStream, files: &BTreeMap<&'static str, String>) -> st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_browser_application_on_another_origin_uses_the_store() {
+async fn cross_origin_application_uses_the_store() {
     let files = Arc::new(files());
     let (allowed, other) = (origin(&files).await, origin(&files).await);
     let mut named = Options::default();

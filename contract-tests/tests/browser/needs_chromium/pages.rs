@@ -1,4 +1,4 @@
-//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts one folder up have
+//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts in the parent folder have
 //! the checks.
 
 use std::collections::BTreeMap;
@@ -46,8 +46,8 @@ async fn pages_of_two_stores_are_readable_and_usable() {
     assert_eq!(seconds.len(), 6, "expected three pages of two stores: {seconds:?}");
 }
 
-/// The fault that the checks report of each page of `self-test.mjs`. It proves that no check passes
-/// without looking.
+/// The fault that the checks must report for each page of `self-test.mjs`: it shows that each check
+/// can fail.
 const REPORTED: [(&str, &str); 17] = [
     ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
     ("foreign request", "a request to another host: http://telemetry.example/beat"),

@@ -1,5 +1,5 @@
-//! The curl samples of the document (`x-codeSamples`), pasted into one shell one after another, as
-//! a reader does.
+//! Runs the curl samples of the document (`x-codeSamples`) in one shell, one after another, as a
+//! reader would paste them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,21 +10,21 @@ use tokio::process::Command;
 
 use crate::script::finished;
 
-/// The address in the document, for which readers have their own.
+/// The origin in the document, which readers replace with their own.
 const DOCUMENT_ORIGIN: &str = "http://127.0.0.1:8080";
 
 struct Sample {
     operation: String,
     method: String,
-    /// With its parameters in braces.
+    /// The path with its parameters in braces.
     path: String,
     source: String,
 }
 
-/// The samples of the document, in its order.
+/// Returns the samples of the document, in its order.
 ///
 /// # Panics
-/// When an operation has none, or one that is not for curl and a shell.
+/// If an operation has no sample, or one that is not for curl and a shell.
 fn samples() -> Vec<Sample> {
     let document = Document::embedded();
     let sample_of = |operation: &Operation| {
@@ -48,7 +48,7 @@ fn samples() -> Vec<Sample> {
     document.operations().iter().map(sample_of).collect()
 }
 
-/// What one call of curl came to.
+/// The result of one call of curl.
 #[derive(Debug)]
 struct Call {
     sample: String,
@@ -59,7 +59,7 @@ struct Call {
 }
 
 impl Call {
-    /// From a line that the function `curl` of [`session`] has written.
+    /// Parses a line that the function `curl` of [`session`] has written.
     fn read(line: &str) -> Self {
         let ["call", sample, exit, status, method, url] = line.split(' ').collect::<Vec<_>>()[..]
         else {
@@ -85,8 +85,8 @@ impl Call {
     }
 }
 
-/// All samples in one shell. What each call of curl comes to is noted in a file, beside what it
-/// complains of; curl itself runs as the sample has it.
+/// Returns a script of all samples. It writes the result and the errors of each curl call to a
+/// file; the samples themselves are unchanged.
 fn session(samples: &[Sample], origin: &str) -> String {
     let mut script = String::from(
         r#"curl() {
@@ -104,7 +104,7 @@ fn session(samples: &[Sample], origin: &str) -> String {
     script
 }
 
-/// Runs samples in a shell, and gives what each call came to and what the shell printed.
+/// Runs samples in a shell. Returns the result of each call and the shell's output.
 async fn paste(shell: &str, samples: &[Sample], origin: &str) -> (Vec<Call>, String) {
     let (script, notes) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
     std::fs::write(script.path(), session(samples, origin)).unwrap();
@@ -124,7 +124,7 @@ async fn paste(shell: &str, samples: &[Sample], origin: &str) -> (Vec<Call>, Str
     (noted.lines().filter(|line| line.starts_with("call ")).map(Call::read).collect(), printed)
 }
 
-/// Why samples do not work; nothing when they do.
+/// Returns why samples do not work; empty if they do.
 fn faults(samples: &[Sample], calls: &[Call]) -> Vec<String> {
     let mut faults: Vec<String> = calls
         .iter()
@@ -142,7 +142,8 @@ fn faults(samples: &[Sample], calls: &[Call]) -> Vec<String> {
     faults
 }
 
-/// Waits until the clock shows another second: the names in the samples have the time in seconds.
+/// Waits for the next second of the clock, because the names in the samples contain the time in
+/// seconds.
 async fn next_second() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     tokio::time::sleep(Duration::from_secs(now.as_secs() + 1).saturating_sub(now)).await;
@@ -152,7 +153,7 @@ async fn next_second() {
 async fn every_operation_has_a_sample_that_works_when_pasted() {
     let samples = samples();
     assert_eq!(samples.len(), 14);
-    // Every shell that people paste into, and the poorest one.
+    // The shells that people paste into, and the one with the fewest features.
     for shell in ["bash", "sh"] {
         let store = TestStore::start(Database::Sqlite).await;
         for round in ["the first time", "again"] {
@@ -166,7 +167,7 @@ async fn every_operation_has_a_sample_that_works_when_pasted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sample_that_does_not_work_is_seen() {
+async fn broken_samples_are_detected() {
     let store = TestStore::start(Database::Sqlite).await;
     let broken = [
         ("get_product", "/products/{product_id}", "/products/999"),
@@ -184,7 +185,7 @@ async fn a_sample_that_does_not_work_is_seen() {
         let (calls, _) = paste("bash", &samples, store.url()).await;
         assert!(!faults(&samples, &calls).is_empty(), "{operation}: {calls:?}");
     }
-    // A sample that needs another one says which, and calls nothing.
+    // A sample that needs another one first says so, and makes no call.
     let orders: Vec<Sample> =
         samples().into_iter().filter(|sample| sample.operation == "list_orders").collect();
     let (calls, printed) = paste("bash", &orders, store.url()).await;

@@ -8,7 +8,7 @@ fn remove(body: &mut Value, member: &str) {
     body.as_object_mut().and_then(|members| members.shift_remove(member));
 }
 
-/// The last item of a page, so that checking the first is not enough.
+/// Changes the last item of a page, so that checking only the first one is not enough.
 fn last_item(page: &mut Value, change: impl FnOnce(&mut Value)) {
     if let Some(item) = page["items"].as_array_mut().and_then(|items| items.last_mut()) {
         change(item);

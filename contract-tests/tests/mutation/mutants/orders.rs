@@ -12,7 +12,7 @@ use crate::{
     proxy::Upstream,
 };
 
-/// Adds the counters to shown stocks.
+/// Adds the counters to the stocks in responses.
 fn show_stock(upstream: &Upstream, request: &Request, answer: &mut Answer) {
     if answer.status != 200 {
         return;

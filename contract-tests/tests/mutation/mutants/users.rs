@@ -11,7 +11,7 @@ use crate::{
     proxy::{AnswerFuture, Upstream},
 };
 
-/// Performs a foreign user's request as the owner.
+/// Performs another user's request as the owner.
 fn as_the_owner(upstream: Upstream, request: Request) -> AnswerFuture {
     Box::pin(async move {
         let answer = upstream.send(&request).await;
@@ -25,7 +25,7 @@ fn as_the_owner(upstream: Upstream, request: Request) -> AnswerFuture {
     })
 }
 
-/// Registers under a free name on a conflict, and answers with the requested one.
+/// Registers under a free name on a conflict, and responds with the requested name.
 fn register_despite_conflict(
     upstream: Upstream,
     mut request: Request,

@@ -11,7 +11,8 @@ use crate::report::{self, Report};
 
 /// Any fixed number.
 const SEED: &str = "20261122";
-/// Per run; another run follows if the last ones have not reached everything, as on a slow machine.
+/// Time of a run. Another run follows if the earlier ones have not reached everything, for example
+/// on a slow machine.
 const SECONDS: &str = "45";
 const RUNS: u64 = 4;
 /// More than a fuzzer can buy.

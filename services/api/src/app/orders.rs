@@ -34,7 +34,7 @@ impl App {
             quantity: purchase.quantity,
             idempotency_key: idempotency_key.unwrap_or_default(),
         };
-        // One order a call: the db service batches concurrent calls into one transaction.
+        // One order per call: the db service batches concurrent calls into one transaction.
         let request = proto::PlaceOrdersRequest { orders: vec![order] };
         let result = self
             .db

@@ -1,4 +1,4 @@
-//! The greeting at `/`.
+//! The operation at `/`, which returns a greeting.
 
 use merch_contract::{OPENAPI_YAML, rest::server as rest};
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use unicode_normalization::UnicodeNormalization as _;
 
-/// One password a line, in lower case; `common_passwords/NOTICE.md` names the sources.
+/// One password per line, in lower case; `common_passwords/NOTICE.md` names the sources.
 static COMMON: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("common_passwords/list.txt").lines().collect());
 

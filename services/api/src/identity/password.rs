@@ -60,7 +60,7 @@ impl Cost {
     /// Creates a cost with N = 2^`log2_n`, r = 8, p = 1.
     ///
     /// # Errors
-    /// When `log2_n` is outside of [`Cost::LOG2_N`].
+    /// If `log2_n` is outside of [`Cost::LOG2_N`].
     pub fn new(log2_n: u8) -> Result<Self, InvalidCost> {
         if !Self::LOG2_N.contains(&log2_n) {
             return Err(InvalidCost);

@@ -57,37 +57,37 @@ impl RateLimits {
     }
 
     /// # Errors
-    /// The time to wait.
+    /// The time to wait, if the rate is exceeded.
     pub(crate) fn log_in(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
         self.check(&self.log_ins, peer)
     }
 
     /// # Errors
-    /// The time to wait.
+    /// The time to wait, if the rate is exceeded.
     pub(crate) fn registration(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
         self.check(&self.registrations, peer)
     }
 
-    /// At the rate of registrations: both reveal whether a name is taken.
+    /// Has the rate of registrations, because both reveal whether a name is taken.
     ///
     /// # Errors
-    /// The time to wait.
+    /// The time to wait, if the rate is exceeded.
     pub(crate) fn user_update(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
         self.check(&self.user_updates, peer)
     }
 
-    /// At the rate of log-ins.
+    /// Has the rate of log-ins.
     ///
     /// # Errors
-    /// The time to wait.
+    /// The time to wait, if the rate is exceeded.
     pub(crate) fn password_change(&self, peer: Option<IpAddr>) -> Result<(), Duration> {
         self.check(&self.password_changes, peer)
     }
 
-    /// By token version, so that a revoked token does not use its owner's rate.
+    /// Counts by token version, so that a revoked token does not use its owner's rate.
     ///
     /// # Errors
-    /// The time to wait.
+    /// The time to wait, if the rate is exceeded.
     pub(crate) fn write(&self, caller: Caller) -> Result<(), Duration> {
         self.writes.check_key(&caller).map_err(|until| until.wait_time_from(self.clock.now()))
     }

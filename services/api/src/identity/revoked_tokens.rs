@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Caller;
 
-/// Entries take about 40 bytes.
+/// Limits the cache; an entry takes about 40 bytes.
 const MAX_USERS: usize = 100_000;
 
 /// The greatest revoked token version of each user. Versions only grow, so lower ones are revoked,

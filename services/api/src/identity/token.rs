@@ -36,7 +36,7 @@ impl SigningKey {
     /// replicas with this secret agree on it.
     ///
     /// # Errors
-    /// When the secret is too short.
+    /// If the secret is too short.
     pub fn new(secret: impl Into<Vec<u8>>) -> Result<Self, WeakKey> {
         let secret = Zeroizing::new(secret.into());
         if secret.len() < MIN_SECRET_BYTES {
@@ -172,7 +172,7 @@ impl Tokens {
     }
 
     /// # Errors
-    /// When `jsonwebtoken` fails to sign, which HS256 never does.
+    /// If `jsonwebtoken` fails to sign, which HS256 never does.
     pub(crate) fn issue(&self, caller: Caller) -> Result<String, jsonwebtoken::errors::Error> {
         let now = get_current_timestamp();
         let claims = Claims {

@@ -1,5 +1,5 @@
-//! The `Host` header: exactly one valid value (RFC 9112 §3.2), so that a proxy and this server
-//! agree.
+//! Checks the `Host` header: exactly one valid value (RFC 9112 §3.2), so that a proxy and this
+//! server agree on the host.
 
 use std::net::Ipv6Addr;
 
@@ -9,7 +9,7 @@ use poem::{
 };
 use poem_contract_runtime::{Fault, Location};
 
-/// HTTP/1.0 requests may omit it. The fault does not contain the value.
+/// Checks the header, which HTTP/1.0 requests may omit. The fault does not contain the value.
 pub(super) fn check(request: &Request) -> Result<(), Fault> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let authority = request.uri().authority().map(|authority| authority.as_str());

@@ -1,5 +1,4 @@
-//! What a page is made of, and in which form a client gets it: plain, or compressed as it stands in
-//! the binary.
+//! The content of a page, and its encoding in a response: plain, or compressed as in the binary.
 
 use std::{io::Read as _, sync::OnceLock};
 
@@ -7,18 +6,18 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
-/// The bytes of a file; all answers share them, so that a download holds no copy of its own.
+/// The bytes of a file. All responses share them, so a download needs no copy.
 pub(super) enum Content {
     Plain(Bytes),
-    /// Compressed with gzip. Unpacked when the first client asks that cannot take it so, and kept
-    /// then.
+    /// Compressed with gzip. Decompressed when the first client needs the plain form, which is then
+    /// kept.
     Gzip {
         packed: Bytes,
         plain: OnceLock<Bytes>,
     },
 }
 
-/// One form of a content, as it goes out.
+/// A content in one encoding.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Form {
     pub(super) body: Bytes,
@@ -34,18 +33,18 @@ impl Content {
         Self::Gzip { packed: Bytes::from_static(packed), plain: OnceLock::new() }
     }
 
-    /// Whether the answer depends on `Accept-Encoding`.
+    /// Returns whether the response depends on `Accept-Encoding`.
     pub(super) const fn varies(&self) -> bool {
         matches!(self, Self::Gzip { .. })
     }
 
-    /// What all forms have in common, as hexadecimal digits.
+    /// Returns a digest that all encodings share, in hexadecimal digits.
     pub(super) fn digest(&self) -> String {
         let (Self::Plain(bytes) | Self::Gzip { packed: bytes, .. }) = self;
         Sha256::digest(bytes)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The form for a client that sent this `Accept-Encoding`.
+    /// Returns the encoding for a client that sent this `Accept-Encoding`.
     pub(super) fn form(&self, accepted: Option<&str>) -> Form {
         match self {
             Self::Plain(bytes) => Form { body: bytes.clone(), gzip: false },
@@ -67,8 +66,8 @@ fn unpack(packed: &[u8]) -> Bytes {
     plain.into()
 }
 
-/// Whether a client takes gzip (RFC 9110 §12.5.3). One that says nothing may be a program that does
-/// not unpack.
+/// Returns whether a client accepts gzip (RFC 9110 §12.5.3). Without the header, the client may be
+/// a program that does not decompress.
 fn accepts_gzip(accepted: Option<&str>) -> bool {
     let mut any = false;
     for named in accepted.unwrap_or_default().split(',') {
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_for_those_who_say_so() {
+    fn gzip_requires_accept_encoding() {
         for yes in [
             "gzip",
             "deflate, gzip;q=1.0, *;q=0.5",
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_client_gets_the_form_it_can_read() {
+    fn each_client_gets_an_accepted_encoding() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(b"text").unwrap();
         let packed = Bytes::from(encoder.finish().unwrap());

@@ -1,10 +1,10 @@
-//! `/problems`: what the `type` of a problem points to, made of the table of problems.
+//! `/problems`, the target of every problem's `type`, generated from the table of problems.
 
 use std::fmt::Write as _;
 
 use crate::problem::Code;
 
-/// The page; each code has an anchor of its name.
+/// Returns the page, in which each code is an anchor.
 pub(super) fn html() -> String {
     let mut rows = String::new();
     for code in Code::ALL {
@@ -19,7 +19,7 @@ pub(super) fn html() -> String {
     include_str!("problems.html").replace("{{problems}}", &rows)
 }
 
-/// The table's own text: `code` in backticks, and nothing that HTML would take for markup.
+/// Converts an explanation to HTML, with `<code>` for backticks.
 fn marked_up(text: &str) -> String {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
     escaped
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_has_its_anchor() {
+    fn every_problem_type_has_an_anchor() {
         let page = html();
         for code in Code::ALL {
             assert!(page.contains(&format!("id=\"{}\"", code.as_str())), "{code:?}");

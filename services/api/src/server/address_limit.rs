@@ -28,7 +28,7 @@ pub(super) struct AddressLimit {
     max_memory: usize,
     proxies: Arc<Proxies>,
     open: Usages,
-    /// Since the last summary.
+    /// Connections refused since the last summary.
     refused: Arc<AtomicU64>,
 }
 

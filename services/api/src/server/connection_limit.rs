@@ -1,4 +1,4 @@
-//! The limit of open connections.
+//! Limits the number of open connections.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ pub(super) struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// At least one.
+    /// Creates a limit of `max` connections (minimum 1).
     pub(super) fn new(max: usize) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self { permits: Arc::new(Semaphore::new(max)), max, last_warning: None }

@@ -318,7 +318,7 @@ fn registration(password: &str) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hopeless_registrations_are_not_hashed() {
+async fn registrations_with_taken_names_are_not_hashed() {
     let api = Api::start_with(single_hash).await;
     api.db.check_availability.fails_with(tonic::Code::AlreadyExists, ErrorReason::UsernameTaken);
     let register =

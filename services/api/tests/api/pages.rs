@@ -1,4 +1,4 @@
-//! The pages: `openapi.yaml`, the documentation, the problems.
+//! Tests the pages: `openapi.yaml`, the documentation, the problems.
 
 use reqwest::Method;
 use serde_json::Value;

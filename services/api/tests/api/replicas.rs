@@ -1,4 +1,4 @@
-//! Two db services behind one api service, of which one dies during a request.
+//! Two db services behind one api service; one of them is killed during a request.
 
 use std::{sync::Arc, time::Duration};
 

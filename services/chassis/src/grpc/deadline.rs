@@ -35,8 +35,8 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-/// When a call's response is due; an extension of its request. The clock runs on while a process is
-/// frozen.
+/// Time by which a call's response is due, stored as an extension of its request. The time also
+/// passes while the process is frozen.
 #[derive(Clone, Copy, Debug)]
 pub struct CallDeadline(pub Instant);
 

@@ -8,7 +8,7 @@ use tonic_health::{
 use crate::Readiness;
 
 /// Creates the health service. Reports `NOT_SERVING` once `shutdown` is cancelled, so that clients
-/// leave before the drain ends.
+/// move to other replicas before the drain ends.
 pub(super) async fn service(
     services: &'static [&'static str],
     readiness: Readiness,

@@ -41,16 +41,16 @@ impl Replicas {
     /// `merch.assistant.v1.AssistantService`.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     #[must_use]
     pub fn discover(endpoints: Endpoints, service: &'static str) -> Self {
         Self::discover_with(endpoints, service, Arc::new(SystemResolver))
     }
 
-    /// As [`discover`](Self::discover), with another resolver.
+    /// Like [`discover`](Self::discover), with another resolver.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     #[must_use]
     pub fn discover_with(
         endpoints: Endpoints,

@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
 const MAX_LINES: usize = 8192;
-/// In bytes: a line can be as long as a request path.
+/// Limit in bytes, because a line can be as long as a request path.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -1,5 +1,5 @@
-//! Client-side load balancing.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+//! Tests client-side load balancing.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![allow(
     clippy::disallowed_macros,
     reason = "measurements, and a child that reports its address to the parent"
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use merch_chassis::Readiness;
 use tokio_util::sync::CancellationToken;
 
-/// The child: a server in its own process.
+/// The child process of the tests: a server.
 #[tokio::test]
 #[ignore = "the child of the tests"]
 async fn child() {

@@ -16,7 +16,7 @@ use tokio::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rejection {
     RefusedStream,
-    /// With a last stream before the call's.
+    /// With a last stream id below the call's.
     GoAway,
     /// The connection ends after the call has arrived.
     Broken,

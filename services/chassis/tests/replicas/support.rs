@@ -40,8 +40,8 @@ use crate::unary::{TEST_TIMEOUT, Unary, call_once, contract};
 pub(crate) const SERVICE: &str = "test.Echo";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Returns its name after what the request asks for: nothing, `hang`, `sleep MS`, `refuse` (an
-/// error of the service), `busy`, `going down`.
+/// Returns the server's name after doing what the request asks for: nothing, `hang`, `sleep MS`,
+/// `refuse` (an error of the service), `busy`, `going down`.
 #[derive(Clone)]
 struct Echo {
     name: String,
@@ -109,7 +109,7 @@ pub(crate) async fn call(
         .await
 }
 
-/// Has its own runtime, so that it can be killed like a process.
+/// Runs in its own runtime, so that it can be killed like a process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: Readiness,
@@ -162,7 +162,7 @@ impl Server {
         self.observed.connections.lock().unwrap().len()
     }
 
-    /// As after SIGTERM: not ready, serving for `delay`, then draining.
+    /// Stops like after SIGTERM: not ready, serving for `delay`, then draining.
     pub(crate) async fn stop(mut self, delay: Duration) {
         let open = self.readiness.part("process");
         open.not_ready("shutting down");
@@ -172,7 +172,7 @@ impl Server {
         timeout(TEST_TIMEOUT, task).await.expect("a shutdown ends").unwrap();
     }
 
-    /// As after SIGKILL: connections break.
+    /// Stops like after SIGKILL: connections break.
     pub(crate) fn kill(self) {}
 }
 

@@ -1,5 +1,5 @@
 //! Authentication and authorization of gRPC callers.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod handshakes;
 mod listeners;

@@ -88,8 +88,8 @@ async fn run_uncancelled<T: Send + 'static>(
 }
 
 impl Backend {
-    /// Uses IMMEDIATE on SQLite: a transaction that reads before it writes fails with SQLITE_BUSY
-    /// if another process wrote in between, whatever the busy timeout.
+    /// Uses IMMEDIATE on SQLite: otherwise, a transaction that reads before it writes fails with
+    /// SQLITE_BUSY if another process has written in between, regardless of the busy timeout.
     async fn begin(&self) -> Result<Transaction, DbErr> {
         match self {
             Self::Sqlite(connection, limit) => {

@@ -1,5 +1,6 @@
-//! A path is never pasted into a URL, where `?`, `#` and `%` have a meaning. SQLite gets only
-//! absolute paths: it reads `file:…` as a URI and `:memory:` as no file.
+//! The location of the database. A path is never inserted into a URL, in which `?`, `#` and `%`
+//! have a meaning. SQLite gets only absolute paths: it interprets `file:…` as a URI and `:memory:`
+//! as no file.
 
 use std::{
     fmt,
@@ -53,7 +54,7 @@ impl Location {
     /// Returns the absolute path of the SQLite file; `None` for PostgreSQL.
     ///
     /// # Errors
-    /// As [`Location::check`].
+    /// See [`Location::check`].
     pub fn sqlite_file(&self) -> Result<Option<PathBuf>, StartError> {
         match self.options()? {
             Options::Postgres(_) => Ok(None),

@@ -1,7 +1,7 @@
 //! The password file of the database, reread when the server refuses the password.
 //!
-//! PostgreSQL asks for a password only when a connection starts, so open connections stay. The
-//! operator may change the file or the server first.
+//! PostgreSQL checks the password only when a connection starts, so open connections keep working.
+//! The operator may change the file or the server first.
 
 use std::{
     path::PathBuf,
@@ -24,7 +24,8 @@ use tokio::{sync::Mutex, time::Instant};
 use zeroize::Zeroizing;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// When to try the same password again: the operator may have changed the file before the server.
+/// The delay before the same password is tried again: the operator may have changed the file before
+/// the server.
 const SAME_PASSWORD_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Password {
@@ -80,7 +81,7 @@ impl Password {
         }
     }
 
-    /// Ignores a file that is missing, empty or unreadable for a moment.
+    /// Rereads the file. Ignores it while it is missing, empty or unreadable.
     pub(super) async fn reload(&self) {
         let mut current = self.current.lock().await;
         match read_password(&self.file) {
@@ -144,7 +145,7 @@ pub(super) fn is_authentication_failure(error: &sqlx::Error) -> bool {
     matches!(error.code().as_deref(), Some("28P01" | "28000" | "08P01"))
 }
 
-/// The error never shows the text.
+/// The error never contains the text.
 fn read_password(file: &std::path::Path) -> Result<Zeroizing<String>, String> {
     let text = Zeroizing::new(
         std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?,

@@ -15,7 +15,7 @@ pub struct Pool {
     pub lock_timeout: Duration,
     /// The time limit of one transaction.
     pub transaction_timeout: Duration,
-    /// The idle time between two statements (PostgreSQL). Well below `lock_timeout`, as all
+    /// The idle time between two statements (PostgreSQL). Well below `lock_timeout`, because all
     /// replicas wait for the rows of a frozen process.
     pub idle_timeout: Duration,
     /// The pooler in front of PostgreSQL, if any.

@@ -18,7 +18,8 @@ use super::{
 /// Below the idle timeouts of cloud firewalls and load balancers (350 s and more), which drop
 /// connections silently.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// A replaced connection picks up a moved address or a changed password.
+/// Limits the age of a connection, so that it eventually uses a moved address or a changed
+/// password.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -84,7 +85,7 @@ async fn is_alive(connection: &mut PgConnection, timeout: Duration) -> Result<bo
         .map(|()| true)
 }
 
-/// Makes one connection, checks the server, and returns the options; the pool itself would only
+/// Makes one connection, checks the server, and returns the options. The pool itself would only
 /// report a timeout.
 ///
 /// Retries while the server is not available ([`Pool::start_timeout`]), and with a password file
@@ -163,7 +164,7 @@ fn address(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Neither PostgreSQL's nor sqlx's messages hold a password.
+/// Neither PostgreSQL's nor sqlx's messages contain a password.
 fn connect_error_message(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let server = address(options);
     match error {

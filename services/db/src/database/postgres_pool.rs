@@ -91,7 +91,7 @@ async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool,
             return;
         }
     }
-    // Does the same as dropping it, but cancelling closes the connection and frees its slot.
+    // Equivalent to dropping it, except that cancelling closes the connection and frees its slot.
     if tokio::time::timeout(limit, connection.return_to_pool()).await.is_err() {
         tracing::warn!(
             ?limit,

@@ -26,8 +26,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Applies the pending migrations and returns their names. Creates a missing SQLite file. If
-/// processes call this concurrently, one migrates and the others wait. A newer schema that fits
-/// this program stays unchanged.
+/// several processes call this concurrently, one migrates and the others wait. A newer, compatible
+/// schema stays unchanged.
 ///
 /// On PostgreSQL, `location` must name the server, not a pooler: a session holds the lock.
 ///
@@ -40,7 +40,7 @@ pub fn migrate(
     migrate_with_timeout(location, Pool::default().start_timeout)
 }
 
-/// As [`migrate`], with the time to wait for an unavailable PostgreSQL.
+/// Like [`migrate`], with the time to wait for an unavailable PostgreSQL.
 ///
 /// # Errors
 /// Those of [`migrate`].

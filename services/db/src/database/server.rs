@@ -41,8 +41,8 @@ pub(super) fn is_transient(error: &sqlx::Error, has_socket: bool, is_pooled: boo
 /// By SQLSTATE (PostgreSQL 17, appendix A).
 fn is_transient_code(code: &str, is_pooled: bool) -> bool {
     match code {
-        // protocol_violation: from PgBouncer while its server is away, from PostgreSQL for unknown
-        // settings.
+        // protocol_violation: from PgBouncer while its server is unavailable, from PostgreSQL for
+        // unknown settings.
         "08P01" => is_pooled,
         // sqlserver_rejected_establishment_of_sqlconnection
         "08004" => false,

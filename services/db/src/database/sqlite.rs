@@ -69,7 +69,7 @@ pub(super) async fn open_writer(
     }
 }
 
-/// Returns `false` to close the connection.
+/// Returns whether the pool may reuse a connection; `false` closes it.
 ///
 /// SQLite may end a transaction by itself, for example if the disk is full. ROLLBACK then fails,
 /// and sqlx still counts the transaction. The next one would be a savepoint that is never

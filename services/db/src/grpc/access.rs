@@ -1,11 +1,11 @@
 use merch_chassis::grpc::{Access, Role};
 
-/// Only the api service acts for users.
+/// Only the api service acts on behalf of users.
 const GATEWAY: &[Role] = &[Role::Api];
-/// The catalogue is public, and `merch top` shows it.
+/// The catalogue is public, and `merch top` displays it.
 const CATALOGUE: &[Role] = &[Role::Api, Role::Operator, Role::Db];
-/// The operator's commands, also with a db service's certificate. They require the admin token,
-/// too.
+/// The operator's commands; a db service's certificate is accepted, too. They also require the
+/// admin token.
 const OPERATOR: &[Role] = &[Role::Operator, Role::Db];
 
 /// No role may call a method that is missing here.

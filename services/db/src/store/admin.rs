@@ -25,9 +25,9 @@ use crate::{
     failure::Failure,
 };
 
-/// Cancelled orders may exceed it without overflow.
+/// The maximum stock. Cancelled orders may exceed it without overflow.
 pub(crate) const MAX_STOCK: i32 = 1_000_000_000;
-/// Users per transaction; their orders wait for it.
+/// Users per transaction; the orders of these users wait for it.
 const REVOCATION_BATCH: u64 = 1_000;
 
 const SELECT_REQUEST: &str =
@@ -105,7 +105,7 @@ pub(crate) enum UserRef {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UserFilter {
-    /// In lower case.
+    /// A prefix of the usernames, in lower case.
     pub(crate) prefix: Option<String>,
     pub(crate) active: Option<bool>,
 }

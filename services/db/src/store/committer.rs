@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{failure::Failure, metrics};
 
-/// `queue` counts orders, including those in flight; `batch` limits the orders per transaction.
+/// Creates a queue. `queue` limits the waiting and in-flight orders; `batch` limits the orders per
+/// transaction.
 pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
@@ -40,21 +41,21 @@ struct PendingCall {
     deadline: Option<Instant>,
     response: oneshot::Sender<Reply>,
     permit: OwnedSemaphorePermit,
-    /// One for each order, held until the reply even if the caller disconnects.
+    /// One permit per order, held until the reply even if the caller disconnects.
     user_permits: Vec<UserPermit>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     calls: mpsc::Sender<PendingCall>,
-    /// One permit for each order; a call has 1 to 256.
+    /// One permit per order; a call has 1 to 256.
     capacity: Arc<Semaphore>,
-    /// Keeps a user from filling the queue.
+    /// Prevents one user from filling the queue.
     writes: ConcurrencyLimit<(Caller, WriteClass)>,
 }
 
 impl Queue {
-    /// Returns one outcome for each order, in their order, after the commit.
+    /// Returns one outcome per order, in the order of the request, after the commit.
     ///
     /// An order is not placed if the future is dropped, or `deadline` passes, before the committer
     /// decides on it. Orders above their user's limit are refused separately.
@@ -102,7 +103,7 @@ impl Queue {
             metrics::QUEUE_DEPTH.sub(i64::from(count));
             return Err(overloaded());
         }
-        // The committer drops a call only when the process ends.
+        // The committer drops a call only when the process exits.
         outcomes.await.unwrap_or_else(|_| Err(overloaded()))
     }
 }

@@ -1,4 +1,4 @@
-//! Log events, which never hold a password, a hash or a token.
+//! Builds log events, which never contain a password, a hash or a token.
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
 use merch_logging::client::event::{Origin, attribute, event_name};

@@ -95,7 +95,7 @@ pub(crate) async fn delete_expired_keys(store: &Store, retention: Duration) -> R
 
 /// `database` reports whether the database answers, `clock` whether the clocks agree.
 pub(crate) async fn watch(store: Store, database: Part, clock: Part, stop: CancellationToken) {
-    // Concurrent, as a slow count does not mean that the database is unavailable.
+    // Concurrent, because a slow count does not mean that the database is unavailable.
     tokio::join!(check_database(&store, &database, &clock, &stop), measure_backlog(&store, &stop));
 }
 

@@ -1,4 +1,4 @@
-//! Client networks where an account proved its password within
+//! Client networks from which an account sent its correct password within
 //! [`LogIns::known_for`](crate::config::LogIns::known_for).
 
 use std::time::Duration;
@@ -110,7 +110,7 @@ const DELETE_EXPIRED: Sql = Sql {
 pub(crate) struct Network(String);
 
 impl Network {
-    /// Any address of a /64 stands for the /64.
+    /// Accepts any address of a /64 and returns the /64.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return Some(Self::default());

@@ -56,7 +56,7 @@ const SELECT_PAGE: &str = select_caller_and_order!(
     ORDER BY o.id DESC"
 );
 
-/// As [`SELECT_PAGE`], with `$4` the status.
+/// Like [`SELECT_PAGE`], with `$4` the status.
 const SELECT_PAGE_OF_STATUS: &str = select_caller_and_order!(
     "
     FROM users u

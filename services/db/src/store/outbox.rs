@@ -199,7 +199,7 @@ impl Outbox {
         }
     }
 
-    /// Returns for how long unshipped events got no acknowledgement. Must be called regularly.
+    /// Returns how long unshipped events have had no acknowledgement. Must be called regularly.
     pub(crate) async fn stalled_for(&self) -> Result<Duration, DbErr> {
         let statement = Statement::from_string(self.0.database.backend(), EXISTS_PENDING);
         let row = self.0.database.within(self.0.database.reader().query_one_raw(statement)).await?;

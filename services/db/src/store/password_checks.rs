@@ -158,7 +158,7 @@ const SELECT_HASH_COST: Sql = Sql {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Gcra {
     emission_interval: i64,
-    /// How far ahead of now a budget may be for another check.
+    /// How far in the future a budget's time may be for another check to be allowed.
     burst_tolerance: i64,
 }
 
@@ -189,7 +189,7 @@ impl Gcra {
     }
 }
 
-/// A user, or a name without an active user. A user keeps its budgets when it is renamed.
+/// A user, or a name without an active user. A renamed user keeps its budgets.
 #[derive(Clone, Copy, Debug)]
 enum Account<'a> {
     User(Uuid),

@@ -53,14 +53,14 @@ pub(crate) enum OrderOutcome {
     Refused(ErrorReason),
 }
 
-/// Tells for each order whether its caller still waits.
+/// Returns, for each order, whether its caller still waits.
 pub(crate) type LivenessCheck<'a> = &'a (dyn Fn() -> Vec<bool> + Sync);
 
 impl Store {
-    /// Returns an outcome for each order, in their order.
+    /// Returns one outcome per order, in the order of the batch.
     ///
-    /// `are_live` is called before rows are locked and again after, as that may take long. An order whose caller
-    /// no longer waits is not placed; its outcome is `None`.
+    /// `are_live` is called before rows are locked and again afterwards, because locking may take
+    /// long. An order whose caller no longer waits is not placed; its outcome is `None`.
     pub(crate) async fn place(
         &self,
         orders: &[&NewOrder],
@@ -195,7 +195,7 @@ impl Store {
     }
 }
 
-/// The callers and the products are locked.
+/// The state of the batch's callers and products, read while their rows are locked.
 ///
 /// The keys are read after the products are locked, so they include those of every committed order
 /// of these products (READ COMMITTED). If another process uses a key for another product,
@@ -205,9 +205,9 @@ struct BatchSnapshot {
     /// Token version and `is_active`.
     callers: HashMap<Uuid, (i64, bool)>,
     stock: HashMap<i32, i32>,
-    /// Fingerprint and order.
+    /// The fingerprint and the order of each idempotency key.
     keys: HashMap<(Uuid, String), (String, Model)>,
-    /// Not read if no product is in stock, as no order gets an id.
+    /// Not read if no product is in stock, because no order then gets an id.
     newest_order: Option<Uuid>,
 }
 
@@ -265,8 +265,8 @@ impl BatchSnapshot {
                 snapshot.keys.insert((row.order.user_id, row.key), (row.fingerprint, row.order));
             }
         }
-        // Read after the products are locked: by then other processes have given smaller ids to the
-        // orders for them, whatever their clocks show.
+        // Read after the products are locked: by then, other processes have given their orders for
+        // these products smaller ids, even if their clocks are ahead.
         if snapshot.stock.values().any(|stock| *stock > 0) {
             let row =
                 transaction.query_one_raw(Statement::from_string(backend, NEWEST_ORDER)).await?;
@@ -428,7 +428,7 @@ const SELECT_IDEMPOTENCY_KEYS: Sql = Sql {
         CROSS JOIN orders o ON o.id = k.order_id",
 };
 
-/// Never makes the stock negative, whatever this program has decided.
+/// Never makes the stock negative, even if this program decides wrongly.
 const DECREMENT_STOCK: Sql = Sql {
     postgres: "
         UPDATE products

@@ -22,7 +22,7 @@ impl Sql {
         Statement::from_sql_and_values(backend, text, values)
     }
 
-    /// As [`with`](Self::with), with `time` as the last value on SQLite; PostgreSQL uses the
+    /// Like [`with`](Self::with), with `time` as the last value on SQLite; PostgreSQL uses the
     /// server's clock.
     pub(super) fn with_time(
         &self,

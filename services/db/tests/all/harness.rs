@@ -64,12 +64,12 @@ pub(crate) struct TestDatabase {
 }
 
 enum Cleanup {
-    Folder(#[expect(dead_code, reason = "it is there to be dropped")] tempfile::TempDir),
+    Folder(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
     Database {
         server: String,
         name: String,
     },
-    /// On a server that is gone soon.
+    /// The database is on a server that is removed soon.
     None,
 }
 

@@ -183,7 +183,7 @@ async fn repeated_key_waits_for_a_concurrent_commit() {
     store.stop().await;
 }
 
-/// A TCP proxy before PostgreSQL. Frozen connections stay open and pass no data.
+/// A TCP proxy in front of PostgreSQL. Frozen connections stay open and pass no data.
 pub(crate) struct FreezableProxy {
     pub(crate) url: String,
     pub(crate) cut: Arc<tokio::sync::watch::Sender<bool>>,
@@ -204,7 +204,8 @@ impl FreezableProxy {
                     let mut far = tokio::net::TcpStream::connect(server).await.unwrap();
                     tokio::select! {
                         biased;
-                        // Dropping the receiver shows the test that nothing passes any more.
+                        // Dropping the receiver signals the test that the proxy has stopped
+                        // forwarding.
                         () = async move { drop(cut.wait_for(|cut| *cut).await) } => {
                             std::future::pending().await
                         }

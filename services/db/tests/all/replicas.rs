@@ -74,7 +74,7 @@ impl Replica {
         tokio::time::timeout(TIMEOUT, ended).await.expect("the replica stops").unwrap().unwrap();
     }
 
-    /// Stops as on SIGKILL: all tasks end where they are.
+    /// Stops like after SIGKILL: all tasks end where they are.
     fn kill(mut self) {
         self.end();
     }
@@ -190,7 +190,7 @@ impl SharedLog {
         self.0.lock().await.last().map(|(number, _)| *number)
     }
 
-    /// Returns each event at its first position, as a consumer sees it.
+    /// Returns each event at its first position, like a consumer that drops duplicates.
     async fn deduplicated(&self) -> Vec<LogMessage> {
         let mut seen = std::collections::HashSet::new();
         self.all()

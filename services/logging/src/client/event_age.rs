@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{EventSource, ShipStatus, source::OldestEvent};
 
-/// Shorter for limits of a few seconds.
+/// The maximum; age limits of a few seconds have a shorter interval.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 static AGE: LazyLock<GaugeVec> = LazyLock::new(|| {
@@ -27,8 +27,8 @@ pub const DEFAULT_AGE_LIMIT: Duration = Duration::from_secs(60);
 /// Watches the age of the oldest event in `source` until `stop` is cancelled. `name` labels the
 /// metric. Past `limit`, `part` is degraded, with the last failure from `status`.
 ///
-/// The age counts from the event's time or from its first sight here, whichever is longer: a wrong
-/// clock cannot hide a delay.
+/// The age counts from the event's time or from when this process first read it, whichever is
+/// longer, so that a wrong clock cannot hide a delay.
 pub async fn watch_age<S: EventSource>(
     source: S,
     name: &'static str,

@@ -136,7 +136,7 @@ impl Journal {
         Self::open_with(folder.into(), options, Box::new(File::sync_data))
     }
 
-    /// As [`Self::open`], but returns `None` if another process has the lock.
+    /// Like [`Self::open`], but returns `None` if another process has the lock.
     ///
     /// # Errors
     /// If the folder is not usable.

@@ -35,7 +35,7 @@ static SUMMARISED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub struct EventRateLimits {
     /// Events per client, event name and reason in a period.
     pub single_events: u32,
-    /// Clients with own counts, about 100 bytes each.
+    /// Clients with separate counts, about 100 bytes each.
     pub clients: usize,
     /// After this time, summaries are written and counts restart.
     pub period: Duration,
@@ -129,7 +129,7 @@ struct Table {
     /// Separate, so that cheap refusals do not use up the table for those that cost a password
     /// hash.
     accounts: HashMap<Key, Entry>,
-    /// Of the clients beyond the limit.
+    /// Counts of the clients beyond the limit.
     others: HashMap<(&'static str, &'static str), Entry>,
 }
 
@@ -172,7 +172,7 @@ impl EventRateLimiter {
         self.admit_key(Key { client, account: None, event, reason })
     }
 
-    /// As [`Self::admit`], with a count per account, to show an attack on one account.
+    /// Like [`Self::admit`], with a count per account, to show an attack on one account.
     #[must_use]
     pub fn admit_on_account(
         &self,

@@ -102,7 +102,7 @@ impl ShipOptions {
 /// If a URI is invalid or `transport` forbids it.
 ///
 /// # Panics
-/// Outside of a tokio runtime.
+/// If called outside of a tokio runtime.
 pub fn find_replicas(endpoint: &str, transport: &Transport) -> Result<Replicas, StartError> {
     Ok(Replicas::discover(Endpoints::parse("logging", endpoint, transport)?, SERVICE_NAME))
 }
@@ -223,7 +223,7 @@ impl<S: EventSource> Shipper<S> {
             && matches!(self.source.read(None, 1).await, Ok(events) if events.is_empty())
     }
 
-    /// Halves the batches until the refused event is alone, then dead-letters it.
+    /// Halves the batches until the refused event is isolated, then dead-letters it.
     async fn isolate(
         &self,
         refused: stream::RefusedRequest<S::Position>,

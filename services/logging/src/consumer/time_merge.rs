@@ -5,7 +5,7 @@ use std::{
 
 use super::ConsumerRecord;
 
-/// Records and bytes. Past them the oldest record is released.
+/// Limits of the buffer. Beyond them, the oldest record is released.
 const MAX_BUFFERED: usize = 10_000;
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
@@ -13,7 +13,7 @@ const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 pub(super) struct TimeMerge {
     buffered: BinaryHeap<Reverse<Buffered>>,
     bytes: usize,
-    /// Per partition: a record never precedes an earlier one, whatever its clock said.
+    /// Records per partition: a record never precedes an earlier one, even if its clock was behind.
     latest: HashMap<i32, (i64, i32)>,
     arrivals: u64,
 }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn merge_is_by_time_and_keeps_partition_order() {
         let mut merge = TimeMerge::default();
-        // Partition, offset, second. The clock of partition 1 went back.
+        // Partition, offset, second. The clock of partition 1 was set back.
         for (partition, offset, second) in
             [(0, 0, 1), (0, 1, 4), (0, 2, 6), (1, 0, 2), (1, 1, 5), (1, 2, 3)]
         {

@@ -16,16 +16,16 @@ use super::{
 };
 use crate::json;
 
-/// By batch number; the first entry is the oldest.
+/// Start times by batch number; the first entry is the oldest.
 pub(super) type PendingBatches = Mutex<BTreeMap<u64, Instant>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ProduceMode {
     /// If Kafka refuses one record, it refuses the batch, and the producer stops.
     Batched,
-    /// One record per batch: a refusal concerns that record.
+    /// One record per batch, so a refusal concerns that record.
     Single,
-    /// A sender's clock cannot cause a refusal.
+    /// Like `Single`, without timestamps, so that a sender's clock cannot cause a refusal.
     SingleNoTimestamp,
 }
 
@@ -40,11 +40,11 @@ pub(super) struct RefusedRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchFailure {
     pub(super) reason: String,
-    /// Finds the refused record on the next attempt.
+    /// The mode that finds the refused record on the next attempt.
     pub(super) isolate: Option<ProduceMode>,
 }
 
-/// The permanently refused records if Kafka stored all others.
+/// The permanently refused records if Kafka stored all others; otherwise the failure.
 pub(super) type BatchResult = Result<Vec<RefusedRecord>, BatchFailure>;
 
 pub(super) struct Batch {
@@ -133,7 +133,7 @@ impl Batch {
         metrics::FAILED.inc_by(records as u64);
         self.complete(records, |state| {
             let first = state.failure.get_or_insert_with(|| failure.clone());
-            // After one refusal, other records fail as a consequence.
+            // After the first failure, other records fail as a consequence.
             first.isolate = first.isolate.max(failure.isolate);
         });
     }

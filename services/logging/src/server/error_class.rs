@@ -9,7 +9,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 pub(super) enum ErrorClass {
     /// A retry may succeed without a change of the record.
     Retryable,
-    /// In a batch: one of its records is refused.
+    /// For a batch: Kafka refused one of its records.
     Refused,
     /// Kafka may accept the record without its timestamp.
     TimestampRefused,
@@ -34,7 +34,7 @@ fn lookup(code: Code) -> Option<ErrorClass> {
         | Code::BadMessage
         | Code::KeySerialization
         | Code::ValueSerialization
-        // Another record of the batch was refused; a retry alone succeeds.
+        // Kafka refused another record of the batch; a retry of this one alone succeeds.
         | Code::InvalidDifferentRecord => ErrorClass::Refused,
 
         // Network and brokers.

@@ -11,7 +11,7 @@ use crate::{
     topic_admin::{self, TopicState},
 };
 
-/// librdkafka reports errors in bursts.
+/// Minimum interval between checks, because librdkafka reports errors in bursts.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn watch_health(
@@ -114,9 +114,9 @@ async fn create(kafka: &KafkaProducer) -> Result<(), String> {
             partitions = topic.partitions,
             "created the Kafka topic"
         ),
-        // By another replica.
+        // Another replica has created it.
         Err(RDKafkaErrorCode::TopicAlreadyExists) => {}
-        // The embedded broker does not know the request; librdkafka then reports `Fail`.
+        // The embedded broker does not support the request; librdkafka then reports `Fail`.
         Err(
             RDKafkaErrorCode::UnsupportedFeature
             | RDKafkaErrorCode::UnsupportedVersion
@@ -147,7 +147,7 @@ async fn log_setting_differences(kafka: &KafkaProducer) {
     }
 }
 
-/// For brokers without CreateTopics such as the embedded one.
+/// For brokers without CreateTopics, such as the embedded one.
 async fn request_auto_creation(kafka: &KafkaProducer) {
     let config = &kafka.config;
     let Ok(mut client) = config.kafka.client() else { return };

@@ -28,16 +28,16 @@ use super::{
 };
 use crate::connection::KafkaContext;
 
-/// `queue_bytes` is the effective limit.
+/// Effectively unlimited; `queue_bytes` limits the queue.
 const MAX_QUEUED_RECORDS: usize = 10_000_000;
 
-/// The new producer may fail in the same way.
+/// Minimum time between replacements, because a new producer may fail in the same way.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Before batches resume; twice this time if the producer is not idle.
+/// Time before batches resume; doubled if the producer is not idle.
 const SINGLE_MODE_TIME: Duration = Duration::from_secs(30);
 
-/// librdkafka's value.
+/// librdkafka's value for "no timestamp".
 const NO_TIMESTAMP: i64 = -1;
 
 pub(crate) struct KafkaProducer {
@@ -118,7 +118,7 @@ impl KafkaProducer {
         Arc::clone(&slot)
     }
 
-    /// Switches to a stricter mode: each record gets its own result.
+    /// Switches to a stricter mode, in which each record has its own result.
     pub(super) fn isolate(&self, mode: ProduceMode, reason: &str) {
         self.record_refusal();
         let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::{json, proto::LogMessage, rules};
 
-/// The event's name: consumers can filter without parsing.
+/// The event's name, so that consumers can filter without parsing.
 pub(crate) const HEADER_EVENT: &str = "event";
 pub(crate) const HEADER_SCHEMA: &str = "schema";
 /// The value is the proto3 JSON of this message.
@@ -15,7 +15,8 @@ pub(crate) const SCHEMA_VERSION: &str = "1";
 /// Trace context of the causing request (W3C Trace Context, level 1).
 pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 
-/// Key, value and headers. Kafka's default `message.max.bytes` is 1,048,588 with framing.
+/// Maximum of key, value and headers. Kafka's default `message.max.bytes` is 1,048,588 with
+/// framing.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 
 pub(crate) struct ProducerRecord {
@@ -80,7 +81,7 @@ fn key(event: LogMessage) -> String {
     }
 }
 
-/// The span id is the second half of the event's id, because the event does not know its span. The
+/// The span id is the second half of the event's id, because an event does not record its span. The
 /// sampled flag means "may have been recorded" (W3C Trace Context, 3.2.2.5.1).
 fn traceparent(event: &LogMessage) -> Option<String> {
     let id = uuid::Uuid::parse_str(&event.id).ok()?;

@@ -115,7 +115,7 @@ impl Kafka {
     /// Returns the Kafka that a program's tests share and must not stop.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: LazyLock<Kafka> = LazyLock::new(Kafka::start);
@@ -125,7 +125,7 @@ impl Kafka {
     /// Starts Kafka with these options.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     #[must_use]
     pub fn with(options: Options) -> Self {
         let java = Java::new(options.metadata_mode.version());
@@ -186,7 +186,7 @@ impl Kafka {
     /// Returns the certificates.
     ///
     /// # Panics
-    /// Without TLS.
+    /// If TLS is not configured.
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("a Kafka with TLS")
@@ -300,7 +300,8 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        // SIGKILL: the data is no longer needed. Brokers first: without ZooKeeper they log errors.
+        // SIGKILL, because the data is no longer needed. Brokers first: without ZooKeeper they log
+        // errors.
         for running in self.brokers.iter_mut().filter_map(Option::take).chain(self.zookeeper.take())
         {
             running.kill();

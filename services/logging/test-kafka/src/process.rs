@@ -55,7 +55,7 @@ impl Java {
         let java = self.command(arguments);
         let log = home.join("log");
         let output = File::create(&log).unwrap();
-        // The shell writes its own id and then execs Java, so the reaper knows every process.
+        // The shell writes its process id and then execs Java, so the reaper finds every process.
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"echo $$ >"$0" && exec "$@""#])

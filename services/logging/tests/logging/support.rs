@@ -37,7 +37,7 @@ pub(crate) const TOPIC: &str = "log-channel";
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The number is in its request id.
+/// Returns an event whose request id contains the number.
 pub(crate) fn event(number: usize) -> LogMessage {
     Origin::new("api")
         .event(Level::Info, event_name::USER_LOGGED_IN, format!("event {number}"))
@@ -113,7 +113,7 @@ impl Shipping {
         timeout(DEADLINE, self.task).await.expect("a drain ends").unwrap();
     }
 
-    /// Like a killed process.
+    /// Ends the service like a killed process.
     pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -152,7 +152,7 @@ impl MemorySource {
         self.0.state.lock().unwrap().acknowledged
     }
 
-    /// Message and reason.
+    /// Returns the message and the reason of each dead letter.
     pub(crate) fn dead_letters(&self) -> Vec<(String, String)> {
         self.0.state.lock().unwrap().dead_letters.clone()
     }
@@ -249,7 +249,7 @@ impl Service {
         Self::start_at(([127, 0, 0, 1], 0).into(), config).await
     }
 
-    /// On the port of an earlier one.
+    /// Starts a service on the port of an earlier one.
     pub(crate) async fn start_at(address: SocketAddr, config: Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

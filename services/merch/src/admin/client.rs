@@ -20,9 +20,10 @@ use uuid::Uuid;
 
 use crate::{admin_key, run_file, settings::operations::Target};
 
-/// Of one call, retries included. Shorter than [`RETRY_FOR`], so that a hanging call is repeated.
+/// Time limit of one call, including its retries. Shorter than [`RETRY_FOR`], so that a hanging
+/// call is repeated.
 const CALL_DEADLINE: Duration = Duration::from_secs(4);
-/// For an unavailable service. Every admin call is idempotent.
+/// How long to retry while the service is unavailable. Every admin call is idempotent.
 const RETRY_FOR: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 

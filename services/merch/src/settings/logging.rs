@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn unwritable_topic_is_refused() {
+    fn min_insync_replicas_above_replication_is_refused() {
         let wanted =
             |arguments| settings(arguments).topic.to_topic().map_err(|error| error.to_string());
         let wrong =

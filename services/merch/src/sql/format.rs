@@ -12,7 +12,7 @@ use crate::{
     table::{self, Cell},
 };
 
-/// By its own type; the column's declared type may differ.
+/// A value by its own type, which may differ from the column's declared type.
 enum SqlValue {
     Null,
     Integer(i64),
@@ -21,7 +21,7 @@ enum SqlValue {
     Blob(Vec<u8>),
 }
 
-/// Fails if a value cannot be decoded, such as text that is not UTF-8.
+/// Formats rows as a table. Fails if a value cannot be decoded, such as text that is not UTF-8.
 pub(super) fn table(rows: &[SqliteRow]) -> Result<String, sqlx::Error> {
     let headers: Vec<&str> = rows
         .first()
@@ -34,7 +34,7 @@ pub(super) fn table(rows: &[SqliteRow]) -> Result<String, sqlx::Error> {
     Ok(table::table(&headers, &cells))
 }
 
-/// In column order.
+/// Converts a row to an object with members in column order.
 pub(super) fn json(row: &SqliteRow) -> Result<Value, sqlx::Error> {
     let names = row.columns().iter().map(|column| column.name().to_owned());
     Ok(Value::Object(names.zip(row_values(row)?.into_iter().map(json_value)).collect()))
@@ -82,7 +82,7 @@ fn json_value(value: SqlValue) -> Value {
     }
 }
 
-/// A UUID, or SQLite's literal of other blobs.
+/// Formats a UUID, or SQLite's literal for other blobs.
 fn blob(bytes: &[u8]) -> String {
     match Uuid::from_slice(bytes) {
         Ok(id) => id.to_string(),

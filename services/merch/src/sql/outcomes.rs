@@ -1,10 +1,10 @@
 use std::fmt;
 
-/// `Display` formats the end of an error message.
+/// Counts the outcomes of statements. `Display` formats the end of an error message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StatementOutcomes {
     committed: u64,
-    /// In the open transaction.
+    /// Statements in the open transaction.
     open: u64,
     rolled_back: u64,
 }

@@ -28,9 +28,9 @@ use tokio::{
 use super::metrics::Metrics;
 use crate::health::reasons;
 
-/// Below the refresh interval.
+/// Time limit of a response, below the refresh interval.
 const TIMEOUT: Duration = Duration::from_millis(900);
-/// Admin ports respond with some ten kilobytes.
+/// Far more than the tens of kilobytes of an admin port's response.
 const MAX_RESPONSE_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_PRODUCTS: i32 = 100;
 
@@ -38,13 +38,13 @@ const MAX_PRODUCTS: i32 = 100;
 pub(super) struct Snapshot {
     pub(super) at: Instant,
     pub(super) replicas: Vec<Replica>,
-    /// Or why it is unknown.
+    /// The products, or why they are unknown.
     pub(super) products: Result<Vec<Product>, String>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
-    /// As configured: `api:9101`.
+    /// The configured address: `api:9101`.
     pub(super) name: String,
     /// `None` if the name cannot be resolved.
     pub(super) address: Option<SocketAddr>,
@@ -61,7 +61,7 @@ pub(super) enum ReplicaState {
     Down(String),
 }
 
-/// From `/readyz`, with its reasons.
+/// The state that `/readyz` reports, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
     Ready,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-/// Totals of one process since its start; 0 for what its role does not have.
+/// Totals of one process since its start; 0 for metrics that its role does not have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Metrics {
     pub(super) roles: BTreeSet<&'static str>,
@@ -8,7 +8,7 @@ pub(super) struct Metrics {
     pub(super) replayed: f64,
     pub(super) refused: f64,
     pub(super) requests: f64,
-    /// Status 500 and above.
+    /// Responses with status 500 and above.
     pub(super) failed: f64,
     pub(super) refused_tokens: f64,
     pub(super) failed_log_ins: f64,

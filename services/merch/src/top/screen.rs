@@ -5,7 +5,7 @@ use merch_chassis::StartError;
 use terminal_size::{Height, Width, terminal_size};
 use unicode_width::UnicodeWidthChar as _;
 
-/// Alternate screen, hidden cursor; and the reverse.
+/// Enters the alternate screen and hides the cursor; and the reverse.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
@@ -46,7 +46,7 @@ impl Drop for Screen {
     }
 }
 
-/// The prefix that fits into `width` columns.
+/// Returns the prefix that fits into `width` columns.
 fn truncate(line: &str, width: usize) -> &str {
     let mut used = 0;
     for (place, character) in line.char_indices() {

@@ -1,5 +1,5 @@
 //! The roles over Apache Kafka.
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing")]
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
 /// Need a Java runtime and Maven; `tools/test` skips them if these are missing.

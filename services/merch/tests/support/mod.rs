@@ -71,7 +71,7 @@ pub(crate) fn signal(pid: u32, signal: &str) {
 /// Killed if a test ends without [`Running::stop`].
 pub(crate) struct Running {
     child: Option<Child>,
-    /// Until it was ready.
+    /// The output until it was ready.
     pub(crate) printed: String,
 }
 
@@ -89,7 +89,7 @@ impl Running {
         Self::start_with_stderr(command, Stdio::inherit())
     }
 
-    /// The log goes to `stderr`.
+    /// Starts a command whose log goes to `stderr`.
     pub(crate) fn start_with_stderr(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
         let mut child = command.stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -111,7 +111,7 @@ impl Running {
         Self { child: Some(child), printed }
     }
 
-    /// As printed for `what`: host:port.
+    /// Returns the printed address of `what`: host:port.
     pub(crate) fn address(&self, what: &str) -> &str {
         let line = self
             .printed
@@ -127,7 +127,7 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
-    /// With SIGTERM.
+    /// Stops with SIGTERM.
     pub(crate) fn stop(self) -> ExitStatus {
         signal(self.pid(), "-TERM");
         self.ended()

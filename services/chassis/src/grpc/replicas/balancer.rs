@@ -16,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{super::transport::Address, connection::Connection, metrics::Metrics};
 
-/// Counted from the beginning of the outage.
+/// Time limit of a pending call, counted from the beginning of the outage.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minimum wait of a pending call. Otherwise a process without replicas would fail calls fastest,
 /// and least-latency load balancers would send it the most requests.
 const PENDING_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Maximum calls with this minimum wait.
+/// Maximum of pending calls with this minimum wait.
 const MAX_PENDING: usize = 256;
-/// Before a retry on a replica that did not process the call.
+/// Delay before a retry on a replica that did not process the call.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// For calls in flight on a removed replica.
+/// Time for calls in flight on a removed replica to finish.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub(super) struct Subchannel {
     in_flight: AtomicUsize,
     /// Cancelled when this subchannel is removed or ejected and another one is healthy.
     replaced: CancellationToken,
-    /// In addition, [`DRAIN_GRACE`] has passed.
+    /// Cancelled when, in addition, [`DRAIN_GRACE`] has passed.
     abandoned: CancellationToken,
-    /// In addition, the replica does not respond or is not listed any more.
+    /// Cancelled when, in addition, the replica does not respond or is no longer listed.
     unreachable: CancellationToken,
 }
 
@@ -130,7 +130,7 @@ impl Drop for InFlightGuard {
 #[derive(Debug)]
 struct Subchannels {
     serving: Vec<Arc<Subchannel>>,
-    /// Timed out but still connected; used if no other is healthy.
+    /// Timed out but still connected; used if no other subchannel is healthy.
     ejected: Vec<Arc<Subchannel>>,
     outage_since: Option<Instant>,
 }

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection to a replica, and the classification of failed calls.
 //!
-//! tonic's channel reconnects and queues calls by itself, so its failures do not say whether a call
-//! was sent.
+//! tonic's channel reconnects and queues calls by itself, so its failures do not show whether a
+//! call was sent.
 
 use std::{
     error::Error,
@@ -101,7 +101,7 @@ impl Connection {
         });
         let authority = match address {
             Address::Tcp(address) => address.to_string().parse()?,
-            // A path is not an authority; gRPC's clients send this one.
+            // A path is not an authority; gRPC clients send `localhost`.
             Address::Unix(_) => Authority::from_static("localhost"),
         };
         Ok(Self { send, authority, closed, untrusted })

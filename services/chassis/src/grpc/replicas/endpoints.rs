@@ -30,7 +30,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Parses `text`. `service` is the role in the certificate (`db`), and names the service in
+    /// Parses `text`. `service` is the role in the certificate (`db`). It also names the service in
     /// errors, log lines and metrics.
     ///
     /// # Errors

@@ -25,7 +25,8 @@ const UNHEALTHY_THRESHOLD: u32 = 2;
 const MAX_SCHEDULING_DELAY: Duration = Duration::from_millis(100);
 /// Silence after which the connection is replaced: the route may have changed.
 const RECONNECT_AFTER: Duration = Duration::from_secs(2);
-/// For calls after a connection was closed, for example at its maximum age.
+/// How long calls may wait for a new connection after one was closed, for example at its maximum
+/// age.
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 enum CheckResult {

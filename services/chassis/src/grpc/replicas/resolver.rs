@@ -57,7 +57,8 @@ pub(super) async fn run(
 ) {
     let targets = endpoints.targets();
     let (updates, mut received) = mpsc::channel(targets.len().max(1));
-    // One task per name: a slow lookup delays no other. They end with this function.
+    // One task per name, so that a slow lookup does not delay the others. The tasks end with this
+    // function.
     let mut lookups = JoinSet::new();
     let mut addresses: Vec<Vec<Address>> = vec![Vec::new(); targets.len()];
     for (index, target) in targets.iter().enumerate() {

@@ -18,7 +18,7 @@ use super::{
 pub enum Idempotency {
     /// Has no effects.
     Safe,
-    /// A repetition has no further effect, for example because the call carries a key.
+    /// A repetition has no further effect, for example because the call has an idempotency key.
     Idempotent,
     /// May have its effects twice.
     NonIdempotent,

@@ -54,13 +54,13 @@ enum BoundSocket {
 }
 
 impl Listener {
-    /// Binds `at` for `what`: `"the db service (--db-listen)"`.
+    /// Binds `at`. `what` names the listener in errors: `"the db service (--db-listen)"`.
     ///
     /// # Errors
-    /// If it cannot be bound, or would accept plaintext from other machines.
+    /// If the address cannot be bound, or the listener would accept plaintext from other machines.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub async fn bind(
         what: &str,
         at: &ListenAddress,
@@ -89,8 +89,8 @@ impl Listener {
         self
     }
 
-    /// Returns the URL of the first socket: `unix:…`, or `http(s)://…` with what `authority`
-    /// returns for its address.
+    /// Returns the URL of the first socket: `unix:…`, or `http(s)://…` with the host and port that
+    /// `authority` returns for its address.
     #[must_use]
     pub fn url(&self, authority: impl FnOnce(SocketAddr) -> String) -> String {
         match self.0.first() {
@@ -181,7 +181,8 @@ async fn accept_plaintext(listener: &TcpListener, sender: &Sender) -> io::Result
     Ok(())
 }
 
-/// Handshakes run concurrently: a slow one delays no other.
+/// Accepts a connection and starts its handshake. Handshakes run concurrently, so a slow one does
+/// not delay the others.
 async fn accept_tls(
     listener: &TcpListener,
     tls: &Tls,
@@ -257,11 +258,11 @@ pub(in crate::grpc) enum Identity {
     /// Plaintext: any process that reaches the port.
     Unauthenticated,
     SameUser,
-    /// `None` if it does not name exactly one role.
+    /// The role that the certificate names; `None` unless it names exactly one.
     Certificate(Option<Role>),
 }
 
-/// The peer of a connection; an extension of its requests.
+/// The peer of a connection, available as an extension of each of its requests.
 #[derive(Clone, Debug)]
 pub struct Peer {
     identity: Identity,

@@ -84,7 +84,7 @@ pub(super) struct Snapshot {
     role: Option<Role>,
     client_verifier: Arc<dyn ClientCertVerifier>,
     server_verifier: Arc<WebPkiServerVerifier>,
-    /// In seconds since 1970.
+    /// The expiry in seconds since 1970.
     not_after: u64,
 }
 
@@ -97,7 +97,7 @@ impl Tls {
     /// another authority.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn load(files: TlsFiles) -> Result<Self, StartError> {
         let stamps = FileStamps::of(&files);
         let snapshot = Snapshot::read(&files).map_err(StartError::new)?;
@@ -157,7 +157,7 @@ impl Inner {
 pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
 
 impl Dialer {
-    /// The server's certificate must name `role`, at any address.
+    /// Returns a dialer that requires a server certificate for `role`, at any address.
     pub(in crate::grpc) fn with_tls(tls: Tls, role: &str) -> Result<Self, StartError> {
         let name = ServerName::try_from(host(role)).map_err(|error| {
             StartError::new(format!(

@@ -1,7 +1,7 @@
 //! Authenticates admin callers before their request is read.
 //!
-//! A refusal is logged before it is answered. In a flood, refusals are only counted, so the log
-//! stays bounded.
+//! A refusal is logged before the response. In a flood, refusals are only counted, so the log stays
+//! bounded.
 
 use std::{
     convert::Infallible,

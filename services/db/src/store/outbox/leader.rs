@@ -163,7 +163,7 @@ impl Election {
         std::future::pending().await
     }
 
-    /// Waits until the earlier events are shipped, by the leader or, if there is none, by this
+    /// Waits until the earlier events are shipped, by the leader or, without a leader, by this
     /// process.
     async fn drain_after_shutdown(&self) {
         self.outbox.begin_term();
@@ -185,7 +185,7 @@ impl Election {
     }
 }
 
-/// Returns at the first poll after `until`, however late the timer fires.
+/// Returns at the first poll after `until`, even if the timer fires late.
 async fn wait_until_expired(until: &Mutex<Instant>) {
     let read = || *until.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sleep = pin!(tokio::time::sleep_until(read().into()));

@@ -86,7 +86,7 @@ async fn required_tls_is_used_and_verified() {
 }
 
 #[tokio::test]
-async fn server_without_tls_is_refused_by_sslmode_require() {
+async fn sslmode_verify_full_refuses_a_server_without_tls() {
     let test_database = TestDatabase::empty_postgres().await;
     let error =
         Database::open(&format!("{}?sslmode=verify-full", test_database.url), &Pool::default())

@@ -27,13 +27,13 @@ pub(super) fn encode(event: &LogMessage) -> Vec<u8> {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum RecordRead {
-    /// With the bytes of its record.
+    /// An event, and the bytes of its record.
     Record(Box<LogMessage>, u64),
     End,
     Corrupt(&'static str),
 }
 
-/// `left`: bytes left in the segment.
+/// Reads a record. `left` is the number of bytes left in the segment.
 pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> {
     if left == 0 {
         return Ok(RecordRead::End);
@@ -60,7 +60,7 @@ pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> 
     }
 }
 
-/// At any offset.
+/// Returns whether a valid record starts at any offset.
 pub(super) fn contains_record(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| {
         let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() else { return false };

@@ -19,7 +19,7 @@ use crate::proto::LogMessage;
 
 const SUFFIX: &str = ".journal";
 
-/// After a record: its number, its segment and the byte offset.
+/// The position after a record: its number, its segment and the byte offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) number: u64,
@@ -46,7 +46,7 @@ pub(super) struct Segments {
     segments_by_first: BTreeMap<u64, u64>,
     /// Number of the last record, or 0.
     durable: u64,
-    /// After the last acknowledged record, or before the replayed ones.
+    /// The position after the last acknowledged record, or before the replayed ones.
     start: Position,
     /// Number in the checkpoint file.
     acknowledged: u64,
@@ -172,7 +172,7 @@ impl Segments {
     }
 }
 
-/// Starts after `after` or at the start position. Only a single larger event exceeds `bytes`.
+/// Reads from `after`, or from the start position. Only a single larger event exceeds `bytes`.
 pub(super) fn read(
     folder: &Path,
     segments: &Mutex<Segments>,
@@ -286,7 +286,7 @@ pub(super) fn has_segment(folder: &Path) -> io::Result<bool> {
 }
 
 struct Tail {
-    /// Or the highest number that corruption may hide.
+    /// The number of the last record, or the highest number that corruption may hide.
     last: u64,
     bytes: u64,
     appendable: bool,

@@ -98,7 +98,7 @@ impl Writer {
         }
     }
 
-    /// Logs only the first refusal: clients may cause any number.
+    /// Logs only the first refusal, because clients may cause any number.
     fn refuse(&mut self, append: Append, full: AppendError) {
         metrics::REFUSED.inc();
         if !self.full {

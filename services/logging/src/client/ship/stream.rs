@@ -27,7 +27,7 @@ use crate::{
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The replica may wait for Kafka; then its events go to another one.
+/// The replica may wait for Kafka; after this time, its events go to another replica.
 const REPLICA_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) enum StreamEnd<P> {
@@ -43,7 +43,7 @@ pub(super) enum StreamEnd<P> {
 
 pub(super) struct RefusedRequest<P> {
     pub(super) reason: String,
-    /// In flight; at least one was refused.
+    /// The events in flight, of which at least one was refused.
     pub(super) events: usize,
     /// The only event in flight, if there was just one.
     pub(super) isolated: Option<(P, LogMessage)>,

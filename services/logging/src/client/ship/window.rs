@@ -6,7 +6,7 @@ use crate::proto::LogMessage;
 
 struct Sent<P> {
     sequence: u64,
-    /// For dead letters.
+    /// Kept in case they become dead letters.
     events: Vec<(P, LogMessage)>,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Window<P> {
     /// Sequence of the last request, or 0.
     sequence: u64,
     acknowledged: u64,
-    /// Last acknowledgement, or last empty window.
+    /// Time of the last acknowledgement, or when the window was last empty.
     last_progress: Instant,
 }
 
@@ -107,8 +107,8 @@ impl<P> Window<P> {
 
 /// Limit of events in a request.
 ///
-/// A refusal halves it and allows one request in flight; each success doubles it. One refused event
-/// among a thousand costs about ten short streams.
+/// A refusal halves the limit and allows one request in flight; each success doubles the limit. One
+/// refused event among a thousand costs about ten short streams.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BatchLimit {
     full: usize,
