@@ -343,7 +343,7 @@ impl<T: CliConfig> Cli<T> {
                     .long("quantity")
                     .value_parser(::clap::value_parser!(::std::num::NonZeroU32))
                     .required_unless_present("json-body")
-                    .help("How many pieces."),
+                    .help("The number of pieces."),
             )
             .arg(
                 ::clap::Arg::new("json-body")

@@ -442,7 +442,7 @@ pub mod types {
         pub currency: Currency,
         pub id: OrderId,
         pub product_id: ProductId,
-        ///How many pieces.
+        ///The number of pieces.
         pub quantity: ::std::num::NonZeroU32,
         pub status: OrderStatus,
         ///The price of all pieces together, in minor units of `currency`.
@@ -864,7 +864,7 @@ pub mod types {
         pub name: ProductName,
         ///What one piece costs, in minor units of `currency`.
         pub price_cents: i64,
-        ///A slogan of one line.
+        ///A one-line slogan.
         pub slogan: ProductSlogan,
         ///The number of pieces that can still be sold.
         pub stock: i32,
@@ -1042,7 +1042,7 @@ pub mod types {
             Default::default()
         }
     }
-    ///A slogan of one line.
+    ///A one-line slogan.
     #[derive(::serde::Serialize, Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
     #[serde(transparent)]
     pub struct ProductSlogan(::std::string::String);
@@ -1101,7 +1101,7 @@ pub mod types {
     #[serde(deny_unknown_fields)]
     pub struct Purchase {
         pub product_id: ProductId,
-        ///How many pieces.
+        ///The number of pieces.
         pub quantity: ::std::num::NonZeroU32,
     }
     impl Purchase {

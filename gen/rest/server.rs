@@ -1040,7 +1040,7 @@ pub struct Product {
     /// The product's name.
     pub name: String,
     pub category: Category,
-    /// A slogan of one line.
+    /// A one-line slogan.
     pub slogan: String,
     /// A description in a few sentences.
     pub description: String,
@@ -1066,7 +1066,7 @@ pub struct ProductPage {
 #[serde(deny_unknown_fields)]
 pub struct Purchase {
     pub product_id: ProductId,
-    /// How many pieces.
+    /// The number of pieces.
     pub quantity: i32,
 }
 
@@ -1076,7 +1076,7 @@ pub struct Order {
     pub id: OrderId,
     pub user_id: UserId,
     pub product_id: ProductId,
-    /// How many pieces.
+    /// The number of pieces.
     pub quantity: i32,
     /// The price of one piece when the order was placed, in minor units of `currency`.
     pub unit_price_cents: i64,
@@ -1911,7 +1911,7 @@ static REQUEST_SCHEMAS: runtime::Schemas = runtime::Schemas::new(
         "$ref": "#/components/schemas/ProductId"
       },
       "quantity": {
-        "description": "How many pieces.",
+        "description": "The number of pieces.",
         "type": "integer",
         "format": "int32",
         "minimum": 1,
@@ -3659,7 +3659,7 @@ impl runtime::Component for Product {
                 "slogan",
                 runtime::Presence::Required,
                 runtime::schema::<String>()
-                    .description("A slogan of one line.")
+                    .description("A one-line slogan.")
                     .max_length(200)
                     .example("Warm through the longest night before the deadline."),
             )
@@ -3741,7 +3741,7 @@ impl runtime::Component for Purchase {
                 "quantity",
                 runtime::Presence::Required,
                 runtime::schema::<i32>()
-                    .description("How many pieces.")
+                    .description("The number of pieces.")
                     .minimum(1.0)
                     .maximum(3.0)
                     .example(2),
@@ -3776,7 +3776,7 @@ impl runtime::Component for Order {
                 "quantity",
                 runtime::Presence::Required,
                 runtime::schema::<i32>()
-                    .description("How many pieces.")
+                    .description("The number of pieces.")
                     .minimum(1.0)
                     .maximum(3.0)
                     .example(2),

@@ -145,7 +145,7 @@ async fn serve_until_drained(
     );
     drain_end.cancel();
     if tokio::time::timeout(FINAL_RESPONSE_TIMEOUT, serving).await.is_err() {
-        tracing::warn!("connections still open after the drain; closing them with the process");
+        tracing::warn!("connections still open after the drain; they close when the process exits");
     }
 }
 

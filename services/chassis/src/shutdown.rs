@@ -25,7 +25,7 @@ pub fn on_signals() -> Result<CancellationToken, StartError> {
             let signal = signals.next().await;
             tracing::info!(
                 signal,
-                "shutting down; draining requests in flight, a second signal exits immediately"
+                "shutting down; draining requests in flight; a second signal exits immediately"
             );
             token.cancel();
             let signal = signals.next().await;

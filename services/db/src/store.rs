@@ -206,7 +206,7 @@ where
     loop {
         match operation().await {
             Err(Failure::Retryable(error)) if attempt < MAX_ATTEMPTS => {
-                tracing::debug!(%error, attempt, "the database rolled back; retrying");
+                tracing::debug!(%error, attempt, "transaction rolled back; retrying");
                 attempt += 1;
             }
             outcome => return outcome,

@@ -17,6 +17,6 @@ pub(crate) fn allow(allowed: bool) {
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     {
-        tracing::warn!(%error, "failed to make this process not dumpable");
+        tracing::warn!(%error, "failed to make this process non-dumpable");
     }
 }

@@ -226,7 +226,7 @@ fn reachable_statuses_have_a_case() {
 #[test]
 fn new_members_get_cases() {
     let yaml = merch_contract::OPENAPI_YAML;
-    let member = "        quantity:\n          description: How many pieces.\n";
+    let member = "        quantity:\n          description: The number of pieces.\n";
     let with =
         format!("        gift_note:\n          type: string\n          maxLength: 7\n{member}");
     let before = cases(&Arc::new(Document::read(yaml).unwrap()));

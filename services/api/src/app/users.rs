@@ -169,7 +169,7 @@ impl App {
             return String::new();
         }
         self.hasher.hash(slot, password).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed to rehash a password; the next log-in retries");
+            tracing::warn!(%error, "failed to rehash a password; retrying at the next log-in");
             String::new()
         })
     }

@@ -102,13 +102,13 @@ impl Settings {
         let has_standbys = !self.standbys.trim().is_empty();
         let mut risks = Vec::new();
         if self.fsync != "on" {
-            risks.push(("fsync", self.fsync.as_str(), "by a loss of power; set fsync=on"));
+            risks.push(("fsync", self.fsync.as_str(), "after a power failure; set fsync=on"));
         }
         if self.full_page_writes != "on" {
             risks.push((
                 "full_page_writes",
                 self.full_page_writes.as_str(),
-                "by a page half written at a loss of power; set full_page_writes=on",
+                "if a page is partially written during a power failure; set full_page_writes=on",
             ));
         }
         let commit = self.synchronous_commit.as_str();

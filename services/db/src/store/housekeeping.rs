@@ -136,8 +136,7 @@ impl JumpLog {
             self.jumped = skew.seconds;
             tracing::warn!(
                 jumped_seconds = skew.seconds,
-                "this machine's clock has jumped since this process started; the uptime of the \
-                 process decides when idempotency keys expire"
+                "this machine's clock has jumped since this process started; idempotency keys expire by process uptime instead"
             );
         }
     }

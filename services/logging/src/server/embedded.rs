@@ -80,7 +80,7 @@ impl Drop for EmbeddedBroker {
             if Instant::now() >= deadline {
                 tracing::warn!(
                     seconds = STOP_TIMEOUT.as_secs(),
-                    "the embedded Kafka broker did not stop in time; leaving it running"
+                    "the embedded Kafka broker did not stop in time; exiting without waiting for it"
                 );
                 return;
             }

@@ -51,7 +51,7 @@ pub(crate) struct Api {
     pub(crate) cors_origins: Option<CorsOrigins>,
     /// Proxies whose X-Forwarded-For, X-Request-Id and traceparent are trusted: addresses, networks
     /// such as 10.0.0.0/8, or host names, which are resolved every second; separated by commas.
-    /// Once set, these headers are ignored from all other clients
+    /// If set, these headers are ignored in requests from all other clients
     #[arg(long, env = "MERCH_TRUSTED_PROXIES", value_name = "PROXY,…", value_parser = values::proxies, help_heading = "Addresses")]
     pub(crate) trusted_proxies: Option<TrustedProxies>,
 }

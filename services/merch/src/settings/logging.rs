@@ -43,18 +43,19 @@ pub(crate) struct TopicConfig {
     /// Partitions of a new topic; events of one user or order stay in order within one partition
     #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::integer(1..=10_000_i32), help_heading = "Kafka")]
     kafka_partitions: i32,
-    /// Replication factor of a new topic, at most the number of brokers [default: the brokers']
+    /// Replication factor of a new topic, at most the number of brokers [default: the brokers'
+    /// setting]
     #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
     kafka_replication: Option<i32>,
-    /// Retention time of a new topic, such as 7d, or `forever` [default: the brokers']
+    /// Retention time of a new topic, such as 7d, or `forever` [default: the brokers' setting]
     #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
     kafka_retention: Option<Retention>,
     /// Retention size of each partition of a new topic, such as 1GiB, or `unlimited`; beyond it the
     /// oldest events are deleted
     #[arg(long, env = "MERCH_KAFKA_RETENTION_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = values::retention_bytes, help_heading = "Kafka")]
     kafka_retention_bytes: RetentionBytes,
-    /// min.insync.replicas of a new topic: replicas that have to store an event; one less than the
-    /// replication factor lets one broker fail [default: the brokers']
+    /// min.insync.replicas of a new topic: number of replicas that must store an event; with one
+    /// less than the replication factor, one broker may fail [default: the brokers' setting]
     #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
     kafka_min_insync_replicas: Option<i32>,
 }
@@ -93,7 +94,7 @@ pub(crate) struct KafkaSecurity {
     /// system trusts]
     #[arg(long, env = "MERCH_KAFKA_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
     kafka_ca_file: Option<PathBuf>,
-    /// Kafka's user, with SASL
+    /// Username for SASL
     #[arg(long, env = "MERCH_KAFKA_USERNAME", value_name = "NAME", help_heading = "Kafka")]
     kafka_username: Option<String>,
     /// The password of that user. Prefer the variable or the file: other users of a machine can see
@@ -106,7 +107,7 @@ pub(crate) struct KafkaSecurity {
         help_heading = "Kafka"
     )]
     kafka_password: Option<Secret>,
-    /// A file with that password, and nothing else
+    /// A file that contains only that password
     #[arg(long, env = "MERCH_KAFKA_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
     kafka_password_file: Option<PathBuf>,
     /// The SCRAM mechanism: `scram-sha-512` or `scram-sha-256`

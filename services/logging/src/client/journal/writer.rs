@@ -106,7 +106,7 @@ impl Writer {
             tracing::error!(
                 error = %full,
                 folder = %self.shared.folder.display(),
-                "refusing log events until some are acknowledged"
+                "journal full; refusing log events until some are acknowledged"
             );
         }
         drop(append.done.send(Err(full)));
