@@ -36,7 +36,14 @@ Examples:
 Exit codes: 0 all passed, 1 a case failed or a status was not reached, 2 nothing was tested.";
 
 #[derive(Debug, Parser)]
-#[command(name = "merch-contract-tests", version, about = "Tests a running store against openapi.yaml", long_about = ABOUT, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(
+    name = "merch-contract-tests",
+    version,
+    about = "Tests a running store against openapi.yaml",
+    long_about = ABOUT,
+    after_help = AFTER_HELP,
+    max_term_width = 120
+)]
 struct Arguments {
     #[command(flatten)]
     options: Options,

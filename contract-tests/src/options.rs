@@ -22,7 +22,13 @@ pub struct Options {
 
     /// An expired token of this implementation; without it, expired tokens are not tested. Prefer
     /// the variable: other users can see command lines
-    #[arg(long, env = "MERCH_EXPIRED_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = token)]
+    #[arg(
+        long,
+        env = "MERCH_EXPIRED_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = token
+    )]
     pub expired_token: Option<String>,
 
     /// Also run the cases that sell a product out and cancel all orders again. Meanwhile, other

@@ -26,7 +26,14 @@ Every option has an environment variable, named in its help; the option wins. Pr
 files for passwords and keys: other users of a machine can see the options of a program.";
 
 #[derive(Debug, Parser)]
-#[command(name = "merch", version, about = "The SUSTech Merch Store", long_about = ABOUT, args_conflicts_with_subcommands = true, max_term_width = 120)]
+#[command(
+    name = "merch",
+    version,
+    about = "The SUSTech Merch Store",
+    long_about = ABOUT,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 120
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -83,7 +90,13 @@ pub(crate) struct WholeStore {
     pub(crate) logging: logging::Logging,
     /// Kafka's bootstrap servers, host:port, separated by commas [default: an in-memory broker in
     /// this process]
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        value_parser = values::brokers,
+        help_heading = "Kafka"
+    )]
     pub(crate) kafka_brokers: Option<String>,
     #[command(flatten)]
     pub(crate) kafka_security: logging::KafkaSecurity,
@@ -106,7 +119,14 @@ pub(crate) struct ApiRole {
     #[command(flatten)]
     pub(crate) keys: api::TokenKeys,
     /// The db service: one name for all replicas, or several URLs, separated by commas
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50051", value_parser = values::endpoints, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_DB_ENDPOINT",
+        value_name = "URL,…",
+        default_value = "http://127.0.0.1:50051",
+        value_parser = values::endpoints,
+        help_heading = "Addresses"
+    )]
     pub(crate) db_endpoint: String,
     #[command(flatten)]
     pub(crate) logging_service: logging::LoggingEndpoint,
@@ -178,7 +198,13 @@ pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) filter: Filter,
     /// Kafka's bootstrap servers [default: those of the store that runs with the data folder]
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", value_parser = values::brokers, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        value_parser = values::brokers,
+        help_heading = "Kafka"
+    )]
     pub(crate) kafka_brokers: Option<String>,
     #[command(flatten)]
     pub(crate) topic: logging::TopicName,
@@ -200,7 +226,12 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "TYPE:ID", help_heading = "Filters")]
     pub(crate) subject: Option<String>,
     /// Only events of this level or higher: debug, info, warn or error
-    #[arg(long, value_name = "LEVEL", value_parser = ["debug", "info", "warn", "error"], help_heading = "Filters")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_parser = ["debug", "info", "warn", "error"],
+        help_heading = "Filters"
+    )]
     pub(crate) level: Option<String>,
 }
 
@@ -211,7 +242,14 @@ pub(crate) struct Topic {
     #[command(flatten)]
     pub(crate) topic: logging::TopicConfig,
     /// How long to wait for a Kafka that does not answer yet
-    #[arg(long, env = "MERCH_KAFKA_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::duration, help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_PATIENCE",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = values::duration,
+        help_heading = "Limits"
+    )]
     pub(crate) kafka_patience: Duration,
     #[command(flatten)]
     pub(crate) log: common::Log,

@@ -1,36 +1,11 @@
 use std::time::Duration;
 
-use merch_contract::grpc::assistant::v1::{place_order_result::Outcome, *};
+use merch_contract::grpc::assistant::v1::*;
 use sea_orm::ConnectionTrait as _;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::harness::*;
-
-async fn rush(store: &TestService, orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
-    let calls: Vec<_> = orders
-        .into_iter()
-        .map(|order| {
-            let mut client = store.client();
-            let request = call(PlaceOrdersRequest { orders: vec![order] });
-            tokio::spawn(async move {
-                Ok(client
-                    .place_orders(request)
-                    .await?
-                    .into_inner()
-                    .results
-                    .remove(0)
-                    .outcome
-                    .unwrap())
-            })
-        })
-        .collect();
-    let mut outcomes = vec![];
-    for call in calls {
-        outcomes.push(call.await.unwrap());
-    }
-    outcomes
-}
 
 on_both!(
     async fn concurrent_orders_never_oversell(store: &TestService) {
@@ -39,8 +14,11 @@ on_both!(
         for n in 0..200 {
             buyers.push(store.register(&format!("buyer{n}")).await);
         }
-        let outcomes =
-            rush(store, buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect()).await;
+        let outcomes = place_concurrently(
+            &[store.client()],
+            buyers.iter().map(|buyer| buyer.order(HOODIE, 1)).collect(),
+        )
+        .await;
         let sold = outcomes
             .iter()
             .filter(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none())
@@ -196,7 +174,8 @@ on_both!(
             (store.product(HOODIE).await.stock, store.product(BOTTLE).await.stock),
             (40, 40)
         );
-        let mut rest = rush(store, vec![buyer.order(HOODIE, 3); 20]).await;
+        let mut rest =
+            place_concurrently(&[store.client()], vec![buyer.order(HOODIE, 3); 20]).await;
         rest.retain(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none());
         assert_eq!((rest.len(), store.product(HOODIE).await.stock), (13, 1));
         shutdown.cancel();

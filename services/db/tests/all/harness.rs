@@ -449,6 +449,30 @@ pub(crate) fn expect_placed(outcome: Outcome) -> Order {
     }
 }
 
+/// Places each order in a call of its own, all at the same time, spread over `clients`.
+pub(crate) async fn place_concurrently(
+    clients: &[AssistantServiceClient<Channel>],
+    orders: Vec<NewOrder>,
+) -> Vec<Result<Outcome, Status>> {
+    let calls: Vec<_> = orders
+        .into_iter()
+        .zip(clients.iter().cycle())
+        .map(|(order, client)| {
+            let mut client = client.clone();
+            let request = call(PlaceOrdersRequest { orders: vec![order] });
+            tokio::spawn(async move {
+                let mut results = client.place_orders(request).await?.into_inner().results;
+                Ok(results.remove(0).outcome.unwrap())
+            })
+        })
+        .collect();
+    let mut outcomes = vec![];
+    for call in calls {
+        outcomes.push(call.await.unwrap());
+    }
+    outcomes
+}
+
 pub(crate) async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut condition: impl FnMut() -> F,

@@ -22,18 +22,45 @@ pub(crate) struct Db {
     /// Address of the db service's gRPC server, or unix:/path for processes of this user; not for
     /// public networks [default: 127.0.0.1:50051 for `merch db`; the whole store uses a socket in
     /// the data folder, and this address in addition]
-    #[arg(long, env = "MERCH_DB_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_DB_LISTEN",
+        value_name = "ADDRESS",
+        value_parser = values::listen,
+        help_heading = "Addresses"
+    )]
     pub(crate) db_listen: Option<ListenAddress>,
     /// Maximum connections to the database (with SQLite: readers)
-    #[arg(long, env = "MERCH_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "16", value_parser = values::integer(1..=1000_u32), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_CONNECTIONS",
+        value_name = "NUMBER",
+        default_value = "16",
+        value_parser = values::integer(1..=1000_u32),
+        help_heading = "Storage"
+    )]
     pub(crate) database_connections: u32,
     /// Wrong passwords of one account from one client address, as a burst and per hour, over all
     /// replicas; more log-ins are answered with 429
-    #[arg(long, env = "MERCH_LOG_IN_RATE", value_name = "AN HOUR", default_value = "10", value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE), help_heading = "Identity")]
+    #[arg(
+        long,
+        env = "MERCH_LOG_IN_RATE",
+        value_name = "AN HOUR",
+        default_value = "10",
+        value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE),
+        help_heading = "Identity"
+    )]
     pub(crate) log_in_rate: NonZeroU32,
     /// Wrong passwords of one account from all client addresses from which it did not log in during
     /// the last 30 days, as a burst and per hour
-    #[arg(long, env = "MERCH_LOG_IN_ACCOUNT_RATE", value_name = "AN HOUR", default_value = "100", value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE), help_heading = "Identity")]
+    #[arg(
+        long,
+        env = "MERCH_LOG_IN_ACCOUNT_RATE",
+        value_name = "AN HOUR",
+        default_value = "100",
+        value_parser = values::integer(NonZeroU32::MIN..=MAX_RATE),
+        help_heading = "Identity"
+    )]
     pub(crate) log_in_account_rate: NonZeroU32,
 }
 
@@ -57,7 +84,13 @@ pub(crate) struct DatabaseUrl {
     )]
     database_url: Option<Secret>,
     /// A file with that URL
-    #[arg(long, env = "MERCH_DATABASE_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_URL_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Storage"
+    )]
     database_url_file: Option<PathBuf>,
     /// PostgreSQL's password, in place of the URL's. Prefer --database-password-file or the
     /// variable
@@ -71,7 +104,13 @@ pub(crate) struct DatabaseUrl {
     database_password: Option<Secret>,
     /// A file with that password. It is read again when the server refuses the password: a changed
     /// password needs no restart
-    #[arg(long, env = "MERCH_DATABASE_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_PASSWORD_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Storage"
+    )]
     database_password_file: Option<PathBuf>,
     /// The database's URL without the pooler, for migrations, which need a session
     #[arg(
@@ -83,14 +122,34 @@ pub(crate) struct DatabaseUrl {
     )]
     database_direct_url: Option<Secret>,
     /// A file with that URL
-    #[arg(long, env = "MERCH_DATABASE_DIRECT_URL_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_DIRECT_URL_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Storage"
+    )]
     database_direct_url_file: Option<PathBuf>,
     /// The pooler in front of PostgreSQL: `none`, or `transaction` for one that assigns connections
     /// per transaction, such as PgBouncer with pool_mode=transaction
-    #[arg(long, env = "MERCH_DATABASE_POOLER", value_name = "MODE", default_value = "none", value_parser = pooler, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_POOLER",
+        value_name = "MODE",
+        default_value = "none",
+        value_parser = pooler,
+        help_heading = "Storage"
+    )]
     database_pooler: Pooler,
     /// How long to wait at the start for a PostgreSQL that does not accept connections yet
-    #[arg(long, env = "MERCH_DATABASE_PATIENCE", value_name = "TIME", default_value = "60s", value_parser = values::delay, help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "MERCH_DATABASE_PATIENCE",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = values::delay,
+        help_heading = "Limits"
+    )]
     database_patience: Duration,
 }
 

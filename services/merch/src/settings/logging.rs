@@ -19,19 +19,40 @@ pub(crate) struct Logging {
     /// Address of the logging service's gRPC server, or unix:/path for processes of this user; not
     /// for public networks [default: 127.0.0.1:50052 for `merch logging`; the whole store uses a
     /// socket in the data folder, and this address in addition]
-    #[arg(long, env = "MERCH_LOGGING_LISTEN", value_name = "ADDRESS", value_parser = values::listen, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_LOGGING_LISTEN",
+        value_name = "ADDRESS",
+        value_parser = values::listen,
+        help_heading = "Addresses"
+    )]
     pub(crate) logging_listen: Option<ListenAddress>,
     #[command(flatten)]
     pub(crate) topic: TopicConfig,
     /// Whether to create a missing topic: `true` or `false`. If `false`, run `merch topic`
-    #[arg(long, env = "MERCH_KAFKA_CREATE_TOPIC", value_name = "BOOL", default_value = "true", value_parser = values::boolean, action = clap::ArgAction::Set, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_CREATE_TOPIC",
+        value_name = "BOOL",
+        default_value = "true",
+        value_parser = values::boolean,
+        action = clap::ArgAction::Set,
+        help_heading = "Kafka"
+    )]
     pub(crate) kafka_create_topic: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TopicName {
     /// The Kafka topic of the log events
-    #[arg(long, env = "MERCH_KAFKA_TOPIC", value_name = "TOPIC", default_value = "log-channel", value_parser = values::topic, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_TOPIC",
+        value_name = "TOPIC",
+        default_value = "log-channel",
+        value_parser = values::topic,
+        help_heading = "Kafka"
+    )]
     pub(crate) kafka_topic: String,
 }
 
@@ -41,22 +62,54 @@ pub(crate) struct TopicConfig {
     #[command(flatten)]
     pub(crate) topic: TopicName,
     /// Partitions of a new topic; events of one user or order stay in order within one partition
-    #[arg(long, env = "MERCH_KAFKA_PARTITIONS", value_name = "NUMBER", default_value = "3", value_parser = values::integer(1..=10_000_i32), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_PARTITIONS",
+        value_name = "NUMBER",
+        default_value = "3",
+        value_parser = values::integer(1..=10_000_i32),
+        help_heading = "Kafka"
+    )]
     kafka_partitions: i32,
     /// Replication factor of a new topic, at most the number of brokers [default: the brokers'
     /// setting]
-    #[arg(long, env = "MERCH_KAFKA_REPLICATION", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_REPLICATION",
+        value_name = "NUMBER",
+        value_parser = values::integer(1..=100_i32),
+        help_heading = "Kafka"
+    )]
     kafka_replication: Option<i32>,
     /// Retention time of a new topic, such as 7d, or `forever` [default: the brokers' setting]
-    #[arg(long, env = "MERCH_KAFKA_RETENTION", value_name = "TIME", value_parser = values::retention, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_RETENTION",
+        value_name = "TIME",
+        value_parser = values::retention,
+        help_heading = "Kafka"
+    )]
     kafka_retention: Option<Retention>,
     /// Retention size of each partition of a new topic, such as 1GiB, or `unlimited`; beyond it the
     /// oldest events are deleted
-    #[arg(long, env = "MERCH_KAFKA_RETENTION_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = values::retention_bytes, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_RETENTION_BYTES",
+        value_name = "BYTES",
+        default_value = "1GiB",
+        value_parser = values::retention_bytes,
+        help_heading = "Kafka"
+    )]
     kafka_retention_bytes: RetentionBytes,
     /// min.insync.replicas of a new topic: number of replicas that must store an event; with one
     /// less than the replication factor, one broker may fail [default: the brokers' setting]
-    #[arg(long, env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS", value_name = "NUMBER", value_parser = values::integer(1..=100_i32), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_MIN_INSYNC_REPLICAS",
+        value_name = "NUMBER",
+        value_parser = values::integer(1..=100_i32),
+        help_heading = "Kafka"
+    )]
     kafka_min_insync_replicas: Option<i32>,
 }
 
@@ -88,11 +141,24 @@ impl TopicConfig {
 pub(crate) struct KafkaSecurity {
     /// Protocol to Kafka: `plaintext`, `tls`, `sasl_plaintext` or `sasl_tls` (SASL is SCRAM: a user
     /// and a password)
-    #[arg(long, env = "MERCH_KAFKA_SECURITY", value_name = "PROTOCOL", default_value = "plaintext", value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_SECURITY",
+        value_name = "PROTOCOL",
+        default_value = "plaintext",
+        value_parser = values::one_of(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]),
+        help_heading = "Kafka"
+    )]
     kafka_security: &'static str,
     /// A PEM file with the certificate authorities of Kafka's certificate [default: those that the
     /// system trusts]
-    #[arg(long, env = "MERCH_KAFKA_CA_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_CA_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Kafka"
+    )]
     kafka_ca_file: Option<PathBuf>,
     /// Username for SASL
     #[arg(long, env = "MERCH_KAFKA_USERNAME", value_name = "NAME", help_heading = "Kafka")]
@@ -108,10 +174,23 @@ pub(crate) struct KafkaSecurity {
     )]
     kafka_password: Option<Secret>,
     /// A file that contains only that password
-    #[arg(long, env = "MERCH_KAFKA_PASSWORD_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_PASSWORD_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Kafka"
+    )]
     kafka_password_file: Option<PathBuf>,
     /// The SCRAM mechanism: `scram-sha-512` or `scram-sha-256`
-    #[arg(long, env = "MERCH_KAFKA_MECHANISM", value_name = "MECHANISM", default_value = "scram-sha-512", value_parser = values::one_of(&["scram-sha-512", "scram-sha-256"]), help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_MECHANISM",
+        value_name = "MECHANISM",
+        default_value = "scram-sha-512",
+        value_parser = values::one_of(&["scram-sha-512", "scram-sha-256"]),
+        help_heading = "Kafka"
+    )]
     kafka_mechanism: &'static str,
 }
 
@@ -198,7 +277,14 @@ impl KafkaSecurity {
 #[derive(Debug, Args)]
 pub(crate) struct Kafka {
     /// Kafka's bootstrap servers, host:port, separated by commas
-    #[arg(long, env = "MERCH_KAFKA_BROKERS", value_name = "HOST:PORT,…", required = true, value_parser = values::brokers, help_heading = "Kafka")]
+    #[arg(
+        long,
+        env = "MERCH_KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        required = true,
+        value_parser = values::brokers,
+        help_heading = "Kafka"
+    )]
     kafka_brokers: String,
     #[command(flatten)]
     security: KafkaSecurity,
@@ -215,7 +301,14 @@ impl Kafka {
 pub(crate) struct LoggingEndpoint {
     /// The logging service: one name for all replicas, or several URLs, separated by commas. It may
     /// be down: events wait on disk
-    #[arg(long, env = "MERCH_LOGGING_ENDPOINT", value_name = "URL,…", default_value = "http://127.0.0.1:50052", value_parser = values::endpoints, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_LOGGING_ENDPOINT",
+        value_name = "URL,…",
+        default_value = "http://127.0.0.1:50052",
+        value_parser = values::endpoints,
+        help_heading = "Addresses"
+    )]
     pub(crate) logging_endpoint: String,
 }
 

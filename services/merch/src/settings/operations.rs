@@ -27,7 +27,13 @@ pub(crate) struct AdminToken {
     admin_token: Option<Secret>,
     /// A file with that credential [default: a generated file in the data folder for the whole
     /// store; without one `merch db` serves no admin calls]
-    #[arg(long, env = "MERCH_ADMIN_TOKEN_FILE", value_name = "FILE", value_parser = values::path("file"), help_heading = "Identity")]
+    #[arg(
+        long,
+        env = "MERCH_ADMIN_TOKEN_FILE",
+        value_name = "FILE",
+        value_parser = values::path("file"),
+        help_heading = "Identity"
+    )]
     admin_token_file: Option<PathBuf>,
 }
 
@@ -60,7 +66,13 @@ pub(crate) enum Admin {
 #[derive(Debug, Args)]
 pub(crate) struct Target {
     /// The db service [default: that of the store that runs with the data folder]
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_DB_ENDPOINT",
+        value_name = "URL",
+        value_parser = values::endpoints,
+        help_heading = "Addresses"
+    )]
     pub(crate) db_endpoint: Option<String>,
     #[command(flatten)]
     pub(crate) token: AdminToken,
@@ -111,7 +123,12 @@ pub(crate) struct ListUsers {
     #[arg(long, value_name = "TRUE|FALSE")]
     pub(crate) active: Option<bool>,
     /// Maximum number of users
-    #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = values::integer(1..=1_000_000_usize))]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = values::integer(1..=1_000_000_usize)
+    )]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) target: Target,
@@ -184,11 +201,24 @@ pub(crate) struct Restore {
 pub(crate) struct Top {
     /// The roles' admin ports, host:port, separated by commas; every address of a name is queried
     /// [default: that of the store that runs with the data folder]
-    #[arg(long, env = "MERCH_ADMIN", value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = values::host_and_port, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_ADMIN",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        value_parser = values::host_and_port,
+        help_heading = "Addresses"
+    )]
     pub(crate) admin: Vec<String>,
     /// The db service, for the stock of each product [default: that of the store that runs with the
     /// data folder]
-    #[arg(long, env = "MERCH_DB_ENDPOINT", value_name = "URL", value_parser = values::endpoints, help_heading = "Addresses")]
+    #[arg(
+        long,
+        env = "MERCH_DB_ENDPOINT",
+        value_name = "URL",
+        value_parser = values::endpoints,
+        help_heading = "Addresses"
+    )]
     pub(crate) db_endpoint: Option<String>,
     /// Print one frame, measured over a second, as plain text
     #[arg(long)]
@@ -211,9 +241,23 @@ pub(crate) enum Pki {
 #[derive(Debug, Args)]
 pub(crate) struct PkiFolder {
     /// Folder of the authority (ca) and of each role (api, db, logging, operator)
-    #[arg(long, env = "MERCH_PKI_DIR", value_name = "FOLDER", default_value = "merch-pki", value_parser = values::path("folder"), help_heading = "Internal network")]
+    #[arg(
+        long,
+        env = "MERCH_PKI_DIR",
+        value_name = "FOLDER",
+        default_value = "merch-pki",
+        value_parser = values::path("folder"),
+        help_heading = "Internal network"
+    )]
     pub(crate) pki_dir: PathBuf,
     /// How long a role's certificate is valid
-    #[arg(long, env = "MERCH_PKI_LIFETIME", value_name = "TIME", default_value = "90d", value_parser = values::lifetime, help_heading = "Internal network")]
+    #[arg(
+        long,
+        env = "MERCH_PKI_LIFETIME",
+        value_name = "TIME",
+        default_value = "90d",
+        value_parser = values::lifetime,
+        help_heading = "Internal network"
+    )]
     pub(crate) pki_lifetime: Duration,
 }

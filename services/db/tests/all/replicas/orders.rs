@@ -9,32 +9,6 @@ async fn number(connection: &DatabaseConnection, sql: &str) -> i64 {
     rows(connection, sql).await[0].try_get_by(0).unwrap()
 }
 
-async fn rush(replicas: &[Replica], orders: Vec<NewOrder>) -> Vec<Result<Outcome, Status>> {
-    let calls: Vec<_> = orders
-        .into_iter()
-        .enumerate()
-        .map(|(n, order)| {
-            let mut client = replicas[n % replicas.len()].client.clone();
-            let request = call(PlaceOrdersRequest { orders: vec![order] });
-            tokio::spawn(async move {
-                Ok(client
-                    .place_orders(request)
-                    .await?
-                    .into_inner()
-                    .results
-                    .remove(0)
-                    .outcome
-                    .unwrap())
-            })
-        })
-        .collect();
-    let mut outcomes = vec![];
-    for call in calls {
-        outcomes.push(call.await.unwrap());
-    }
-    outcomes
-}
-
 async fn buyers(replica: &Replica, count: usize) -> Vec<Buyer> {
     let mut buyers = vec![];
     for n in 0..count {
@@ -51,7 +25,9 @@ async fn three_replicas_never_oversell() {
     database.execute_unprepared("UPDATE products SET stock = 50 WHERE id = 1").await.unwrap();
     let buyers = buyers(&replicas[0], 40).await;
     let orders = (0..240).map(|n| buyers[n % 40].order(HOODIE, 1)).collect();
-    let outcomes = rush(&replicas, orders).await;
+    let outcomes =
+        place_concurrently(&replicas.each_ref().map(|replica| replica.client.clone()), orders)
+            .await;
     let sold = outcomes
         .iter()
         .filter(|outcome| refusal_reason(outcome.as_ref().unwrap()).is_none())
@@ -129,7 +105,9 @@ async fn one_key_at_all_replicas_places_one_order() {
     let buyer = replicas[0].register("ada").await;
     let orders =
         (0..90).map(|n| buyer.order_with_key(1 + n / 3 % 3, 1, &format!("k{}", n / 3))).collect();
-    let outcomes = rush(&replicas, orders).await;
+    let outcomes =
+        place_concurrently(&replicas.each_ref().map(|replica| replica.client.clone()), orders)
+            .await;
     for three in outcomes.chunks(3) {
         let ids: HashSet<String> = three
             .iter()
@@ -142,7 +120,11 @@ async fn one_key_at_all_replicas_places_one_order() {
     // Both requests arrive concurrently, for different products: one is placed, one is refused.
     let orders =
         (0..60).map(|n| buyer.order_with_key(1 + n % 2, 1, &format!("twice{}", n / 2))).collect();
-    for two in rush(&replicas, orders).await.chunks(2) {
+    for two in
+        place_concurrently(&replicas.each_ref().map(|replica| replica.client.clone()), orders)
+            .await
+            .chunks(2)
+    {
         let reasons: Vec<_> =
             two.iter().map(|outcome| refusal_reason(outcome.as_ref().unwrap())).collect();
         assert!(
@@ -258,7 +240,11 @@ async fn serialization_failure_is_retried_or_reported() {
     administrator.close().await.unwrap();
     let replicas: [Replica; 3] = replicas(&test_database, |_, _| {}).await;
     let buyer = replicas[0].register("ada").await;
-    let outcomes = rush(&replicas, vec![buyer.order(HOODIE, 1); 150]).await;
+    let outcomes = place_concurrently(
+        &replicas.each_ref().map(|replica| replica.client.clone()),
+        vec![buyer.order(HOODIE, 1); 150],
+    )
+    .await;
     let mut sold = 0;
     for outcome in outcomes {
         match outcome {
