@@ -132,14 +132,8 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             format!("If-Match with {what}"),
             move |context, target, case| async move {
                 let user = context.own_user().await?;
-                let before = snapshot(&context, &target, &user).await?;
-                let request =
-                    target.valid(&context, RequestPlan::effective(&user), Extent::Required).await?;
-                let answer = request
-                    .with(Location::Header, "If-Match", &condition(before.header("etag")?))
-                    .call(&context)
-                    .send()
-                    .await?;
+                let (before, answer) =
+                    change_if_match(&context, &target, &user, Extent::Required, condition).await?;
                 if answer.status == target.success() {
                     return Ok(());
                 }
@@ -162,14 +156,8 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             format!("If-Match with {what}"),
             move |context, target, case| async move {
                 let user = context.own_user().await?;
-                let before = snapshot(&context, &target, &user).await?;
-                let request =
-                    target.valid(&context, RequestPlan::effective(&user), Extent::Full).await?;
-                let answer = request
-                    .with(Location::Header, "If-Match", &condition(before.header("etag")?))
-                    .call(&context)
-                    .send()
-                    .await?;
+                let (before, answer) =
+                    change_if_match(&context, &target, &user, Extent::Full, condition).await?;
                 if answer.status != 412 {
                     return Err(answer
                         .fail(format!("{case}: expected 412, got {}", answer.status))
@@ -186,13 +174,10 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             format!("If-Match as {nonsense:?}, refused"),
             move |context, target, case| async move {
                 let user = context.own_user().await?;
-                let before = snapshot(&context, &target, &user).await?;
-                let request =
-                    target.valid(&context, RequestPlan::effective(&user), Extent::Full).await?;
-                let answer = request
-                    .with(Location::Header, "If-Match", nonsense)
-                    .call(&context)
-                    .send()
+                let (before, answer) =
+                    change_if_match(&context, &target, &user, Extent::Full, |_| {
+                        nonsense.to_owned()
+                    })
                     .await?;
                 if !matches!(answer.status, 400 | 412) {
                     return Err(answer
@@ -203,6 +188,22 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
             },
         ));
     }
+}
+
+/// Sends a change on the condition that `condition` makes of the current entity tag. Returns the
+/// resource before the change, and the response.
+async fn change_if_match(
+    context: &Context,
+    target: &Target,
+    user: &User,
+    extent: Extent,
+    condition: impl FnOnce(&str) -> String,
+) -> Result<(Answer, Answer), Failure> {
+    let before = snapshot(context, target, user).await?;
+    let value = condition(before.header("etag")?);
+    let request = target.valid(context, RequestPlan::effective(user), extent).await?;
+    let answer = request.with(Location::Header, "If-Match", &value).call(context).send().await?;
+    Ok((before, answer))
 }
 
 async fn snapshot(context: &Context, target: &Target, user: &User) -> Result<Answer, Failure> {
