@@ -1,11 +1,13 @@
 //! Generates the files of `gen/` in memory; updates the folder or reports stale files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
     time::SystemTime,
 };
+
+use protox::prost_reflect::{DescriptorPool, prost_types::FileDescriptorSet};
 
 use crate::{
     Error, REGENERATE_COMMAND,
@@ -259,11 +261,11 @@ fn grpc_files(root: &Path) -> Result<Vec<GeneratedFile>, Error> {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
         .collect();
-    let descriptors = protox::Compiler::new([&folder])?
-        .include_source_info(true)
-        .include_imports(true)
-        .open_files(&protos)?
-        .file_descriptor_set();
+    let mut compiler = protox::Compiler::new([&folder])?;
+    compiler.include_source_info(true).include_imports(true).open_files(&protos)?;
+    let validation = validation(&compiler.descriptor_pool())?;
+    let mut descriptors = compiler.file_descriptor_set();
+    without_options(&mut descriptors);
 
     let out =
         PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?)
@@ -340,7 +342,33 @@ fn grpc_files(root: &Path) -> Result<Vec<GeneratedFile>, Error> {
             text: format!("{banner}use super::v1::*;\n{json}"),
         },
         GeneratedFile { path: "grpc/descriptor.rs", text: descriptor },
+        GeneratedFile { path: "grpc/validation.rs", text: validation },
     ])
+}
+
+/// Generates the checks of requests from the `buf.validate` options.
+fn validation(pool: &DescriptorPool) -> Result<String, Error> {
+    let rules = proto_rules::Rules::read(pool)?;
+    let checks = proto_rules::generate(pool, &rules, |package| {
+        Some(format!("super::{}", package.strip_prefix("merch.")?.replace('.', "::")))
+    })?;
+    Ok(format!("{}{checks}", banner("proto/", "proto-rules")))
+}
+
+/// Removes `buf/validate/validate.proto` and the files that it alone imports. The generated code
+/// has no use for the options, and prost does not decode them.
+fn without_options(descriptors: &mut FileDescriptorSet) {
+    const OPTIONS: &str = "buf/validate/validate.proto";
+    let mut needed = BTreeSet::new();
+    // A file comes after the files that it imports.
+    for file in descriptors.file.iter_mut().rev() {
+        if file.package().starts_with("merch.") || needed.contains(file.name()) {
+            file.dependency.retain(|dependency| dependency != OPTIONS);
+            needed.extend(file.dependency.iter().cloned());
+            needed.insert(file.name().to_owned());
+        }
+    }
+    descriptors.file.retain(|file| needed.contains(file.name()));
 }
 
 /// Returns a constant with encoded descriptors. A text file can have a banner.

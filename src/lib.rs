@@ -10,7 +10,7 @@
 //! | `rest-cli` | [`rest::cli`] | the command line over that client |
 //! | `rest-mock` | `rest::mock` | typed expectations for `httpmock` |
 //! | `loopback` | [`loopback`] | HTTP clients that use no proxy for loopback URLs; part of `rest-client` |
-//! | `grpc` | [`grpc`] | tonic clients and servers, and the JSON mapping of log events |
+//! | `grpc` | [`grpc`], [`validation`] | tonic clients and servers, the rules of requests, and the JSON mapping of log events |
 //! | `generate` | – | regenerates `gen/`; for members of this workspace |
 
 /// The text of `openapi.yaml`.
@@ -103,6 +103,10 @@ pub mod grpc {
     #[path = "descriptor.rs"]
     mod descriptor;
     pub use descriptor::{FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN};
+    #[allow(clippy::all, unused_imports, unused_variables)]
+    #[rustfmt::skip]
+    #[path = "validation.rs"]
+    mod validation;
 }
 
 #[cfg(feature = "loopback")]
@@ -115,3 +119,5 @@ pub mod sdk;
 mod error_reason;
 #[cfg(feature = "grpc")]
 mod redacted;
+#[cfg(feature = "grpc")]
+pub mod validation;

@@ -12,7 +12,7 @@ pub mod user_ref {
     /// Exactly one MUST be set.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum By {
-        /// The user's id, a UUID in text form.
+        /// The user's id.
         #[prost(string, tag = "1")]
         UserId(::prost::alloc::string::String),
         /// As `merch.assistant.v1.User.username`, ignoring case.
@@ -26,8 +26,8 @@ pub struct RestockRequest {
     /// The origin of the request.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::super::assistant::v1::RequestContext>,
-    /// 1 to 255 visible ASCII characters, new for each restock, such as a UUID. The server MUST keep
-    /// the key for at least 24 hours, and MUST refuse it for another product or change.
+    /// Visible ASCII, new for each restock, such as a UUID. The server MUST keep the key for at least
+    /// 24 hours, and MUST refuse it for another product or change.
     #[prost(string, tag = "2")]
     pub idempotency_key: ::prost::alloc::string::String,
     /// The product's id, as `merch.assistant.v1.Product.id`.
@@ -44,10 +44,10 @@ pub mod restock_request {
     /// with INVALID_ARGUMENT for this field.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Change {
-        /// The number of pieces to add, 1 to 1,000,000,000.
+        /// The number of pieces to add.
         #[prost(int32, tag = "4")]
         Add(i32),
-        /// The number of pieces in stock, 0 to 1,000,000,000, without the pieces of placed orders.
+        /// The number of pieces in stock, without the pieces of placed orders.
         #[prost(int32, tag = "5")]
         Set(i32),
     }
@@ -75,7 +75,7 @@ pub struct SetPriceRequest {
     /// The product's id, as `merch.assistant.v1.Product.id`.
     #[prost(int32, tag = "2")]
     pub product_id: i32,
-    /// The price of one piece in minor units of the product's currency, 0 to 1,000,000,000,000.
+    /// The price of one piece in minor units of the product's currency.
     #[prost(int64, tag = "3")]
     pub price_cents: i64,
 }
@@ -96,15 +96,14 @@ pub struct ListUsersRequest {
     /// The origin of the request.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::super::assistant::v1::RequestContext>,
-    /// 1 to 100.
+    /// The maximum number of users in a page.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// Empty for the first page, otherwise the previous page's `next_page_token`. The token contains
     /// the filters. With a token, leave each filter unset or repeat its value.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
-    /// If set, only users whose username starts with this prefix, ignoring case. 1 to 50 of the
-    /// characters of a username.
+    /// If set, only users whose username starts with this prefix, ignoring case.
     #[prost(string, optional, tag = "4")]
     pub username_prefix: ::core::option::Option<::prost::alloc::string::String>,
     /// If set, only active users (true) or only inactive users (false).
@@ -127,7 +126,7 @@ pub struct DeactivateUserRequest {
     /// The origin of the request.
     #[prost(message, optional, tag = "1")]
     pub context: ::core::option::Option<super::super::assistant::v1::RequestContext>,
-    /// The user to deactivate; MUST be set.
+    /// The user to deactivate.
     #[prost(message, optional, tag = "2")]
     pub user: ::core::option::Option<UserRef>,
 }

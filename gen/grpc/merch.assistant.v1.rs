@@ -3,10 +3,10 @@
 /// The origin of a request, for its log event.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestContext {
-    /// The `X-Request-Id` of the HTTP request, at most 128 visible ASCII characters, or empty.
+    /// The `X-Request-Id` of the HTTP request, or empty.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
-    /// The W3C trace id, 32 lower-case hexadecimal digits, or empty.
+    /// The W3C trace id in lower case, or empty.
     #[prost(string, tag = "2")]
     pub trace_id: ::prost::alloc::string::String,
 }
@@ -14,7 +14,7 @@ pub struct RequestContext {
 /// the statement that does the work.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Caller {
-    /// The user's id, a UUID in text form: the token's `sub`.
+    /// The user's id: the token's `sub`.
     #[prost(string, tag = "1")]
     pub user_id: ::prost::alloc::string::String,
     /// The user's `token_version` when the token was issued.
@@ -24,16 +24,16 @@ pub struct Caller {
 /// A registered user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct User {
-    /// UUIDv7 in text form.
+    /// A UUIDv7.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// The SUSTech id, 1 to 15 letters and digits, as the user wrote it.
+    /// The SUSTech id, as the user wrote it.
     #[prost(string, tag = "2")]
     pub sid: ::prost::alloc::string::String,
-    /// 3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it.
+    /// The username, as the user wrote it.
     #[prost(string, tag = "3")]
     pub username: ::prost::alloc::string::String,
-    /// 1 to 255 characters, none of them a space or a control character, as the user wrote it.
+    /// The email, as the user wrote it. Without spaces and control characters.
     #[prost(string, tag = "4")]
     pub email: ::prost::alloc::string::String,
     /// False after deactivation.
@@ -53,28 +53,28 @@ pub struct User {
 /// A product of the catalogue.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Product {
-    /// A small positive number.
+    /// A small number.
     #[prost(int32, tag = "1")]
     pub id: i32,
-    /// 1 to 100 characters.
+    /// The product's name.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// 1 to 50 characters.
+    /// The category, which filters can select.
     #[prost(string, tag = "3")]
     pub category: ::prost::alloc::string::String,
-    /// At most 200 characters.
+    /// A line for lists of products; may be empty.
     #[prost(string, tag = "4")]
     pub slogan: ::prost::alloc::string::String,
-    /// At most 2,000 characters.
+    /// The text of the product's page; may be empty.
     #[prost(string, tag = "5")]
     pub description: ::prost::alloc::string::String,
-    /// The price of one piece in minor units of `currency`, never negative.
+    /// The price of one piece in minor units of `currency`.
     #[prost(int64, tag = "6")]
     pub price_cents: i64,
-    /// ISO 4217, three capital letters.
+    /// The ISO 4217 code of the currency.
     #[prost(string, tag = "7")]
     pub currency: ::prost::alloc::string::String,
-    /// The number of pieces that can still be sold, never negative.
+    /// The number of pieces that can still be sold.
     #[prost(int32, tag = "8")]
     pub stock: i32,
     /// Grows by one with each change, including changes of the stock. A new or restored database
@@ -85,25 +85,25 @@ pub struct Product {
 /// One to three pieces of one product, bought by one user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Order {
-    /// UUIDv7 in text form; later orders have greater ids.
+    /// A UUIDv7: later orders have greater ids.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// The buyer's id, a UUIDv7 in text form.
+    /// The buyer's id.
     #[prost(string, tag = "2")]
     pub user_id: ::prost::alloc::string::String,
     /// The product's id, as `Product.id`.
     #[prost(int32, tag = "3")]
     pub product_id: i32,
-    /// 1 to 3.
+    /// The number of pieces.
     #[prost(int32, tag = "4")]
     pub quantity: i32,
-    /// The price of one piece when the order was placed, in minor units of `currency`, never negative.
+    /// The price of one piece when the order was placed, in minor units of `currency`.
     #[prost(int64, tag = "5")]
     pub unit_price_cents: i64,
-    /// unit_price_cents × quantity, computed by the database, never negative.
+    /// unit_price_cents × quantity, computed by the database.
     #[prost(int64, tag = "6")]
     pub total_price_cents: i64,
-    /// ISO 4217, three capital letters: the product's currency when the order was placed.
+    /// The product's currency when the order was placed, as `Product.currency`.
     #[prost(string, tag = "7")]
     pub currency: ::prost::alloc::string::String,
     /// The status of the order.
@@ -240,7 +240,8 @@ pub mod get_credentials_request {
     /// Exactly one MUST be set.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum By {
-        /// As `User.username`, ignoring case. Counts as a log-in attempt.
+        /// As `User.username`, ignoring case. Counts as a log-in attempt. NOT_FOUND, not
+        /// INVALID_ARGUMENT, for a name that no user can have.
         #[prost(string, tag = "1")]
         Username(::prost::alloc::string::String),
         /// The caller of a verified token. A revoked token is UNAUTHENTICATED.
@@ -391,7 +392,7 @@ pub struct DeactivateUserResponse {}
 /// Lists products.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProductsRequest {
-    /// 1 to 100.
+    /// The maximum number of products in a page.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// Empty for the first page, otherwise the previous page's `next_page_token`. The token contains
@@ -439,19 +440,19 @@ pub struct NewOrder {
     /// The product's id, as `Product.id`.
     #[prost(int32, tag = "3")]
     pub product_id: i32,
-    /// How many, 1 to 3.
+    /// The number of pieces.
     #[prost(int32, tag = "4")]
     pub quantity: i32,
-    /// 1 to 255 visible ASCII characters, or empty for none. Each user has a separate key space. The
-    /// server MUST keep a key for at least 24 hours. For the same key, product and quantity, it MUST
-    /// return the first order as it was when it was placed.
+    /// Visible ASCII, or empty for no key. Each user has a separate key space. The server MUST keep a
+    /// key for at least 24 hours. For the same key, product and quantity, it MUST return the first
+    /// order as it was when it was placed.
     #[prost(string, tag = "5")]
     pub idempotency_key: ::prost::alloc::string::String,
 }
 /// Places orders.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlaceOrdersRequest {
-    /// 1 to 256 orders.
+    /// The orders. An invalid one is refused alone.
     #[prost(message, repeated, tag = "1")]
     pub orders: ::prost::alloc::vec::Vec<NewOrder>,
 }
@@ -501,7 +502,7 @@ pub struct ListOrdersRequest {
     /// The acting user.
     #[prost(message, optional, tag = "1")]
     pub caller: ::core::option::Option<Caller>,
-    /// 1 to 100.
+    /// The maximum number of orders in a page.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     /// Empty for the first page, otherwise the previous page's `next_page_token`. The token contains

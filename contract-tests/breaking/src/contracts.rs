@@ -7,6 +7,7 @@ use std::{
 };
 
 use prost_types::FileDescriptorSet;
+use proto_rules::{RuleError, Rules};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use semver::Version;
 use serde_json::Value;
@@ -23,6 +24,20 @@ pub enum ContractError {
     Version { path: PathBuf, found: Value },
     #[error("{path} does not compile: {error}", path = path.display())]
     Proto { path: PathBuf, error: Box<protox::Error> },
+    #[error("{path}: {error}", path = path.display())]
+    Rule { path: PathBuf, error: RuleError },
+}
+
+/// The options of protovalidate, which the contracts import and do not own.
+const OPTIONS: &str = "buf/";
+
+/// The compiled `.proto` files, without those that only declare options.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CompiledProtos {
+    /// The files with their comments, without their options.
+    pub descriptors: FileDescriptorSet,
+    /// The rules of fields.
+    pub rules: Rules,
 }
 
 /// The contracts of a folder.
@@ -87,21 +102,23 @@ impl Contracts {
     /// Compiles the `.proto` files, with their comments.
     ///
     /// # Errors
-    /// If they do not compile.
-    pub fn descriptors(&self) -> Result<FileDescriptorSet, ContractError> {
+    /// If they do not compile, or have an option that is not supported.
+    pub fn compile(&self) -> Result<CompiledProtos, ContractError> {
         let compile = || {
             let mut resolver = ChainFileResolver::new();
             resolver.add(Texts(self.proto.clone()));
             resolver.add(GoogleFileResolver::new());
             let mut compiler = protox::Compiler::with_file_resolver(resolver);
             compiler.include_source_info(true);
-            compiler.open_files(self.proto.keys())?;
-            Ok(compiler.file_descriptor_set())
+            compiler.open_files(self.proto.keys().filter(|name| !name.starts_with(OPTIONS)))?;
+            Ok(compiler)
         };
-        compile().map_err(|error| ContractError::Proto {
-            path: self.folder.join("proto"),
-            error: Box::new(error),
-        })
+        let path = || self.folder.join("proto");
+        let compiler = compile()
+            .map_err(|error| ContractError::Proto { path: path(), error: Box::new(error) })?;
+        let rules = Rules::read(&compiler.descriptor_pool())
+            .map_err(|error| ContractError::Rule { path: path(), error })?;
+        Ok(CompiledProtos { descriptors: compiler.file_descriptor_set(), rules })
     }
 
     /// Returns the texts of all files by their paths below the folder.

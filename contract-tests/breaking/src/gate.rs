@@ -106,7 +106,7 @@ impl Gate {
         if old.proto == new.proto {
             return Ok(Vec::new());
         }
-        let (old, new) = (old.descriptors()?, new.descriptors()?);
+        let (old, new) = (old.compile()?, new.compile()?);
         let mut changes = proto::changes(&old, &new);
         let released = Baseline::folder(Path::new("")).join("proto");
         changes.extend(self.buf().breaks(&self.root, &released)?);

@@ -19,7 +19,7 @@ mod tool;
 
 pub use baseline::Baseline;
 pub use change::{Change, Detector, Level};
-pub use contracts::Contracts;
+pub use contracts::{CompiledProtos, Contracts};
 pub use gate::{Gate, GateError};
 pub use release::{CHANGELOG, release};
 pub use report::Report;

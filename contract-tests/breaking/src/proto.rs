@@ -1,14 +1,17 @@
 //! Changes of `proto/` that `buf breaking` does not detect: new values of enums on the topic, new
-//! outcomes of a `oneof`, rules of fields in comments, and compatible additions.
+//! outcomes of a `oneof`, rules of fields, and compatible additions.
 
 mod field_rules;
 mod symbols;
 
 use prost_types::FileDescriptorSet;
+use proto_rules::Rules;
 
-use crate::change::{Change, Detector, Findings, Level};
-pub use field_rules::{FieldRule, Measure};
-pub use symbols::Symbols;
+pub use self::symbols::Symbols;
+use crate::{
+    change::{Change, Detector, Findings, Level},
+    contracts::CompiledProtos,
+};
 
 /// The payload of the topic. Its JSON contains the names of enum values, and strict readers refuse
 /// an unknown name.
@@ -16,11 +19,11 @@ const TOPIC_MESSAGE: &str = "merch.logging.v1.LogMessage";
 
 /// Lists the changes between two compiled contracts that buf does not detect.
 #[must_use]
-pub fn changes(old: &FileDescriptorSet, new: &FileDescriptorSet) -> Vec<Change> {
-    let (was, is) = (Symbols::of(old), Symbols::of(new));
+pub fn changes(old: &CompiledProtos, new: &CompiledProtos) -> Vec<Change> {
+    let (was, is) = (Symbols::of(&old.descriptors), Symbols::of(&new.descriptors));
     let mut findings = Findings::default();
     topic_enums(&was, &is, &mut findings);
-    messages(&was, &is, &mut findings);
+    messages((&was, &old.rules), (&is, &new.rules), &mut findings);
     for name in is.names().difference(&was.names()) {
         findings.add(Level::Minor, name, "added", "");
     }
@@ -29,8 +32,9 @@ pub fn changes(old: &FileDescriptorSet, new: &FileDescriptorSet) -> Vec<Change> 
 
 /// Classifies a difference in which neither a rule nor buf found a change.
 #[must_use]
-pub fn other_changes(old: &FileDescriptorSet, new: &FileDescriptorSet) -> Vec<Change> {
+pub fn other_changes(old: &CompiledProtos, new: &CompiledProtos) -> Vec<Change> {
     let mut findings = Findings::default();
+    let (old, new) = (&old.descriptors, &new.descriptors);
     if without_comments(old) != without_comments(new) {
         findings.add(Level::Minor, "proto/", "compatible parts differ", "");
     } else if old != new {
@@ -52,23 +56,22 @@ fn topic_enums(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
     }
 }
 
-fn messages(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
+fn messages(
+    (was, old_rules): (&Symbols<'_>, &Rules),
+    (is, new_rules): (&Symbols<'_>, &Rules),
+    findings: &mut Findings,
+) {
     let requests = was.reachable(was.requests());
     let responses = was.reachable(was.responses().chain([TOPIC_MESSAGE]));
     for (name, old) in &was.messages {
         let Some(new) = is.messages.get(name) else { continue };
         let (sent, received) =
             (requests.contains(name.as_str()), responses.contains(name.as_str()));
+        let mut kept = Vec::new();
         for field in &new.descriptor.field {
             let known = old.descriptor.field.iter().find(|other| other.number == field.number);
             if let Some(known) = known {
-                field_rules::compare(
-                    &format!("{name}.{}", known.name()),
-                    was.rule(name, known.name()),
-                    is.rule(name, field.name()),
-                    (sent, received),
-                    findings,
-                );
+                kept.push((known.name(), field.name()));
             } else if let Some(oneof) = new.oneof(field).filter(|oneof| old.has_oneof(oneof))
                 && received
             {
@@ -77,6 +80,14 @@ fn messages(was: &Symbols<'_>, is: &Symbols<'_>, findings: &mut Findings) {
                 findings.add(Level::Major, name, what, why);
             }
         }
+        let rules = |rules: &'_ Rules| rules.messages.get(name).cloned().unwrap_or_default();
+        field_rules::compare(
+            name,
+            (&rules(old_rules), &rules(new_rules)),
+            &kept,
+            (sent, received),
+            findings,
+        );
     }
 }
 

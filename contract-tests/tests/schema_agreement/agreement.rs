@@ -5,8 +5,7 @@ use std::{
     fmt::Debug,
 };
 
-use contract_breaking::Contracts;
-use prost_types::FileDescriptorSet;
+use contract_breaking::{CompiledProtos, Contracts};
 use serde_json::Value;
 
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Layers {
     document: Value,
-    descriptors: FileDescriptorSet,
+    protos: CompiledProtos,
     pub(crate) sqlite: Schema,
     pub(crate) postgres: Schema,
 }
@@ -44,19 +43,15 @@ pub(crate) struct Disagreement {
 
 impl Layers {
     pub(crate) fn new(contracts: &Contracts, sqlite: Schema, postgres: Schema) -> Self {
-        let mut layers = Self {
-            document: Value::Null,
-            descriptors: FileDescriptorSet::default(),
-            sqlite,
-            postgres,
-        };
+        let mut layers =
+            Self { document: Value::Null, protos: CompiledProtos::default(), sqlite, postgres };
         layers.read(contracts);
         layers
     }
 
     pub(crate) fn read(&mut self, contracts: &Contracts) {
         self.document = contracts.openapi.clone();
-        self.descriptors = contracts.descriptors().unwrap_or_else(|error| panic!("{error}"));
+        self.protos = contracts.compile().unwrap_or_else(|error| panic!("{error}"));
     }
 
     pub(crate) fn fields(&self, shape: &Entity) -> BTreeMap<String, Field> {
@@ -71,11 +66,8 @@ impl Layers {
         for (name, facts) in openapi {
             fields.entry(shape.field(&name)).or_default().openapi = Some(facts);
         }
-        for (name, facts) in shape
-            .message
-            .map(|message| proto::message(&self.descriptors, message))
-            .into_iter()
-            .flatten()
+        for (name, facts) in
+            shape.message.map(|message| proto::message(&self.protos, message)).into_iter().flatten()
         {
             fields.entry(shape.field(&name)).or_default().proto = Some(facts);
         }

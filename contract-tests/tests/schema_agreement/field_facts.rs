@@ -101,10 +101,6 @@ impl FieldFacts {
     }
 }
 
-pub(crate) fn class(set: &str) -> ClassUnicode {
-    texts(&regex_syntax::parse(set).unwrap_or_else(|error| panic!("{set}: {error}"))).characters
-}
-
 /// The class in regex notation, negated if that is shorter.
 fn class_notation(class: &ClassUnicode) -> String {
     let mut shown = class.clone();

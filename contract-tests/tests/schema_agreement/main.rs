@@ -138,8 +138,8 @@ async fn openapi_changes_are_detected() {
 async fn proto_changes_are_detected() {
     detects(
         ASSISTANT,
-        "  // How many, 1 to 3.\n",
-        "  // How many, 1 to 4.\n",
+        "    lte: 3\n  }];\n  // Visible ASCII",
+        "    lte: 4\n  }];\n  // Visible ASCII",
         "Purchase.quantity: maximum",
     )
     .await;
@@ -150,25 +150,25 @@ async fn proto_changes_are_detected() {
         "Order.cancelled_at: null",
     )
     .await;
-    detects(ASSISTANT, "  int32 stock = 8;", "  int64 stock = 8;", "Product.stock: type").await;
     detects(
         ASSISTANT,
-        "  // 1 to 100 characters.\n",
-        "  // 1 to 120 characters.\n",
-        "Product.name: longest",
+        "  int32 stock = 8 [(buf.validate.field).int32.gte = 0];",
+        "  int64 stock = 8 [(buf.validate.field).int64.gte = 0];",
+        "Product.stock: type",
     )
     .await;
+    detects(ASSISTANT, "    max_len: 100\n", "    max_len: 120\n", "Product.name: longest").await;
     detects(
         ASSISTANT,
-        "  optional string email = 5;",
-        "  string email = 5;",
+        "  optional string email = 5 [",
+        "  string email = 5 [",
         "UserChange.email: presence",
     )
     .await;
     detects(
         ASSISTANT,
-        "  int64 version = 9;\n",
-        "  int64 version = 9;\n  // In grams.\n  int32 weight_grams = 10;\n",
+        "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n",
+        "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n  // In grams.\n  int32 weight_grams = 10;\n",
         "Product.weight_grams: missing in openapi.yaml",
     )
     .await;

@@ -1,32 +1,40 @@
-//! Reads `proto/`: types, and the rules in comments.
+//! Reads `proto/`: types, and the rules of fields.
 
 use std::collections::BTreeMap;
 
-use contract_breaking::proto::{Measure, Symbols};
-use prost_types::{FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
+use contract_breaking::{CompiledProtos, proto::Symbols};
+use prost_types::{FieldDescriptorProto, field_descriptor_proto::Type};
+use proto_rules::{Constraint, FieldRules, Format};
 
-use crate::field_facts::{FieldFacts, ValueType, class};
+use crate::field_facts::{FieldFacts, ValueType};
 
-pub(crate) fn message(descriptors: &FileDescriptorSet, name: &str) -> BTreeMap<String, FieldFacts> {
-    let symbols = Symbols::of(descriptors);
+pub(crate) fn message(protos: &CompiledProtos, name: &str) -> BTreeMap<String, FieldFacts> {
+    let symbols = Symbols::of(&protos.descriptors);
+    let none = FieldRules::default();
+    let rules = |field: &str| protos.rules.field(name, field).unwrap_or(&none);
     let message =
         symbols.messages.get(name).unwrap_or_else(|| panic!("proto/ has no message {name}"));
     message
         .descriptor
         .field
         .iter()
-        .map(|field| (field.name().to_owned(), facts(&symbols, name, field)))
+        .map(|field| (field.name().to_owned(), facts(&symbols, name, field, rules(field.name()))))
         .collect()
 }
 
-fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> FieldFacts {
+fn facts(
+    symbols: &Symbols<'_>,
+    message: &str,
+    field: &FieldDescriptorProto,
+    rules: &FieldRules,
+) -> FieldFacts {
     let type_name = field.type_name().trim_start_matches('.');
     let comment = symbols.comment(message, field.name()).unwrap_or_default();
     let (native, kind) = match field.r#type() {
         _ if field.label() == prost_types::field_descriptor_proto::Label::Repeated => {
             ("repeated", ValueType::Other)
         }
-        Type::String if comment.contains("UUID") => ("string", ValueType::Uuid),
+        Type::String if is_uuid(rules) => ("string", ValueType::Uuid),
         Type::String => ("string", ValueType::Text),
         Type::Int32 => ("int32", ValueType::Int32),
         Type::Int64 => ("int64", ValueType::Int64),
@@ -43,12 +51,15 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
     facts.optional = (field.r#type() != Type::Message).then(|| field.proto3_optional());
     // A scalar is never null. For a time, the comment states whether it may be missing.
     facts.nullable = (kind == ValueType::Time).then(|| comment.contains("not set"));
-    if let Some(rule) = symbols.rule(message, field.name()).filter(|_| kind != ValueType::Uuid) {
-        match rule.measure {
-            Measure::Value => (facts.minimum, facts.maximum) = (rule.min, rule.max),
-            Measure::Length => facts.length(rule.min, rule.max),
+    match &rules.constraint {
+        Constraint::Number(bounds) => (facts.minimum, facts.maximum) = (bounds.min, bounds.max),
+        Constraint::Text(text) if kind != ValueType::Uuid => {
+            if let Some(pattern) = &text.pattern {
+                facts.pattern(pattern);
+            }
+            facts.length(text.length.min, text.length.max);
         }
-        facts.characters = rule.characters.as_deref().map(class);
+        _ => {}
     }
     if field.r#type() == Type::Enum {
         facts.values = symbols.enums.get(type_name).map(|declared| {
@@ -66,4 +77,8 @@ fn facts(symbols: &Symbols<'_>, message: &str, field: &FieldDescriptorProto) -> 
         });
     }
     facts
+}
+
+fn is_uuid(rules: &FieldRules) -> bool {
+    matches!(&rules.constraint, Constraint::Text(text) if text.format == Some(Format::Uuid))
 }

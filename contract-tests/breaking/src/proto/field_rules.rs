@@ -1,282 +1,297 @@
-//! The rules of fields in the comments of `proto/`.
-//!
-//! Servers refuse requests by these rules. A comment has at most one of these phrases; the first one
-//! counts:
-//!
-//! | in the comment | the rule |
-//! |---|---|
-//! | `1 to 3` | a value, or the number of items of a repeated field |
-//! | `never negative`, `a small positive number` | a value of at least 0, at least 1 |
-//! | `1 to 15 letters and digits`, `at most 200 characters`, `three capital letters` | a length, and the characters |
-//! | `3 to 50 of letters, digits, `_`, `.` and `-`` | the same |
-//! | `…, or empty` | the empty text is valid, too |
-//! | `as `User.sid`` | the rule of that field |
+//! Compares the rules of fields, which are `buf.validate` options. `buf breaking` ignores options.
+
+use proto_rules::{Bounds, Constraint, FieldRules, Ignore, MessageRules, TextRules};
 
 use crate::change::{Findings, Level};
 
-/// What a rule limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    /// The value, or the number of items of a repeated field.
-    Value,
-    /// The number of characters of a text.
-    Length,
+/// How a rule changed. A rule can exclude some values and include others at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Difference {
+    /// Some valid values became invalid.
+    narrower: bool,
+    /// Some invalid values became valid.
+    wider: bool,
 }
 
-/// The rule of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldRule {
-    /// What `min` and `max` limit.
-    pub measure: Measure,
-    /// The lowest valid number.
-    pub min: Option<i64>,
-    /// The highest valid number.
-    pub max: Option<i64>,
-    /// The valid characters as a class of a regular expression (`[A-Za-z0-9]`), or nothing if all
-    /// are valid.
-    pub characters: Option<String>,
-    /// Whether the empty text is valid, too.
-    pub or_empty: bool,
-    /// The field that has the rule: `User.sid`.
-    pub same_as: Option<String>,
-}
-
-/// Kinds of characters and their classes, longer names first.
-const CHARACTER_KINDS: [(&str, &str); 7] = [
-    ("visible ASCII characters", "!-~"),
-    ("lower-case hexadecimal digits", "0-9a-f"),
-    ("capital letters", "A-Z"),
-    ("characters, none of them a space or a control character", r"^\x00-\x20\x7F-\x9F"),
-    ("letters", "A-Za-z"),
-    ("digits", "0-9"),
-    ("characters", ""),
-];
-
-const NUMBERS: [&str; 10] =
-    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-
-impl FieldRule {
-    /// Reads the rule in a comment, or nothing if it has none of the phrases.
-    #[must_use]
-    pub fn read(comment: &str) -> Option<Self> {
-        let text = comment.split_whitespace().collect::<Vec<_>>().join(" ");
-        let lower = text.to_lowercase();
-        let mut rule = Self {
-            measure: Measure::Value,
-            min: None,
-            max: None,
-            characters: None,
-            or_empty: lower.contains(", or empty"),
-            same_as: None,
-        };
-        if let Some(at) = lower.find("as `") {
-            let name = text[at + 4..].split('`').next().unwrap_or_default();
-            if name.starts_with(|c: char| c.is_ascii_uppercase()) && name.contains('.') {
-                return Some(Self { same_as: Some(name.to_owned()), ..rule });
-            }
-        }
-        if lower.contains("never negative") {
-            return Some(Self { min: Some(0), ..rule });
-        }
-        if lower.contains("positive number") {
-            return Some(Self { min: Some(1), ..rule });
-        }
-        let words: Vec<(usize, &str)> = words(&text).collect();
-        for (index, (at, word)) in words.iter().enumerate() {
-            let word_at = |offset: usize| words.get(index + offset).map_or("", |(_, word)| word);
-            let (min, max, taken) = if word.eq_ignore_ascii_case("at")
-                && word_at(1) == "most"
-                && number(word_at(2)).is_some()
-            {
-                (None, number(word_at(2)), 3)
-            } else if let Some(min) = number(word)
-                && word_at(1) == "to"
-                && let Some(max) = number(word_at(2))
-            {
-                (Some(min), Some(max), 3)
-            } else if let Some(exact) = number(word) {
-                (Some(exact), Some(exact), 1)
-            } else {
-                continue;
-            };
-            let (last_at, last) = words.get(index + taken - 1).copied().unwrap_or((*at, word));
-            let rest = text[last_at + last.len()..].trim_start();
-            let rest = rest.strip_prefix("of ").unwrap_or(rest);
-            let kinds = kinds(rest);
-            if kinds.is_none() && taken == 1 {
-                // A number without these words is not a rule: `version 7`, `36 pieces`.
-                continue;
-            }
-            (rule.min, rule.max) = (min, max);
-            if let Some(characters) = kinds {
-                rule.measure = Measure::Length;
-                rule.characters = Some(characters)
-                    .filter(|class| !class.is_empty())
-                    .map(|class| format!("[{class}]"));
-            }
-            return Some(rule);
-        }
-        None
-    }
-}
-
-/// Returns the kinds of characters that a phrase begins with, as the inside of a class, or nothing
-/// if it begins with something else.
-fn kinds(phrase: &str) -> Option<String> {
-    let (mut class, mut rest, mut any) = (String::new(), phrase, false);
-    loop {
-        if let Some((name, kind)) = CHARACTER_KINDS.iter().find(|(name, _)| rest.starts_with(name))
-        {
-            class.push_str(kind);
-            rest = &rest[name.len()..];
-        } else if let Some(character) = rest
-            .strip_prefix('`')
-            .and_then(|rest| rest.chars().next())
-            .filter(|_| rest[2..].starts_with('`'))
-        {
-            // Escaped, because `-` and `.` have a meaning in a class.
-            class.push('\\');
-            class.push(character);
-            rest = &rest[3..];
-        } else {
-            return any.then_some(class);
-        }
-        any = true;
-        rest = [", ", " and ", " or "]
-            .iter()
-            .find_map(|separator| rest.strip_prefix(separator))
-            .unwrap_or("");
-    }
-}
-
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let bare = |word: &str| word.trim_end_matches(['.', ',', ';', ':']).len();
-    text.split(' ').scan(0, move |at, word| {
-        let start = *at;
-        *at += word.len() + 1;
-        Some((start, &word[..bare(word)]))
-    })
-}
-
-fn number(word: &str) -> Option<i64> {
-    let spelled = NUMBERS
-        .iter()
-        .position(|number| *number == word)
-        .and_then(|index| i64::try_from(index + 1).ok());
-    spelled.or_else(|| word.replace(',', "").parse().ok())
-}
-
-/// Compares the rules of a field. `(sent, received)` is whether clients send and receive it.
+/// Compares the rules of a message. `fields` are the names of its fields in both releases, and
+/// `(sent, received)` is whether clients send and receive the message.
 pub(super) fn compare(
-    place: &str,
-    was: Option<FieldRule>,
-    is: Option<FieldRule>,
+    message: &str,
+    (was, is): (&MessageRules, &MessageRules),
+    fields: &[(&str, &str)],
     (sent, received): (bool, bool),
     findings: &mut Findings,
 ) {
-    if was == is {
-        return;
+    let none = FieldRules::default();
+    let mut differences = Vec::new();
+    for (old, new) in fields {
+        let (was, is) = (was.fields.get(*old), is.fields.get(*new));
+        let difference = Difference::of_fields(was.unwrap_or(&none), is.unwrap_or(&none));
+        differences.push((*old, difference));
     }
-    let mut breaks = |what| {
-        let why = "servers refuse values by it, and clients rely on it";
-        findings.add(Level::Major, place, what, why);
-    };
-    let (Some(was), Some(is)) = (was, is) else {
-        return breaks("the rule in its comment was added or removed");
-    };
-    let narrower = below(was.min, is.min, i64::MIN)
-        || below(is.max, was.max, i64::MAX)
-        || (was.or_empty && !is.or_empty);
-    let wider = below(is.min, was.min, i64::MIN)
-        || below(was.max, is.max, i64::MAX)
-        || (is.or_empty && !was.or_empty);
-    let other =
-        was.measure != is.measure || was.characters != is.characters || was.same_as != is.same_as;
-    if other || (narrower && sent) || (wider && received) {
-        breaks("the rule in its comment changed");
-    } else {
-        let what = "the rule in its comment changed, without a break";
-        findings.add(Level::Minor, place, what, "");
+    for oneof in was.required_oneofs.union(&is.required_oneofs) {
+        let (was, is) = (was.required_oneofs.contains(oneof), is.required_oneofs.contains(oneof));
+        differences.push((oneof, Difference { narrower: is && !was, wider: was && !is }));
+    }
+    for (name, difference) in differences {
+        let place = format!("{message}.{name}");
+        match difference {
+            Difference { narrower: true, .. } if sent => findings.add(
+                Level::Major,
+                place,
+                "its rule became narrower",
+                "servers refuse requests that were valid",
+            ),
+            Difference { wider: true, .. } if received => findings.add(
+                Level::Major,
+                place,
+                "its rule became wider",
+                "clients rely on the former rule",
+            ),
+            Difference { narrower: false, wider: false } => {}
+            Difference { .. } => {
+                findings.add(Level::Minor, place, "its rule changed, without a break", "");
+            }
+        }
     }
 }
 
-fn below(left: Option<i64>, right: Option<i64>, absent: i64) -> bool {
-    left.unwrap_or(absent) < right.unwrap_or(absent)
+impl Difference {
+    const UNKNOWN: Self = Self { narrower: true, wider: true };
+
+    fn or(self, other: Self) -> Self {
+        Self { narrower: self.narrower || other.narrower, wider: self.wider || other.wider }
+    }
+
+    fn of_fields(was: &FieldRules, is: &FieldRules) -> Self {
+        Self::of_limits(was.required, is.required)
+            .or(Self::of_ignore(was.ignore, is.ignore))
+            .or(Self::of_constraints(&was.constraint, &is.constraint))
+    }
+
+    /// Compares whether a limit exists.
+    fn of_limits(was: bool, is: bool) -> Self {
+        Self { narrower: is && !was, wider: was && !is }
+    }
+
+    fn of_ignore(was: Ignore, is: Ignore) -> Self {
+        let ignored = |ignore| match ignore {
+            Ignore::Never => 0,
+            Ignore::IfZero => 1,
+            Ignore::Always => 2,
+        };
+        Self { narrower: ignored(is) < ignored(was), wider: ignored(is) > ignored(was) }
+    }
+
+    fn of_constraints(was: &Constraint, is: &Constraint) -> Self {
+        match (was, is) {
+            (was, is) if was == is => Self::default(),
+            (Constraint::Any, _) => Self { narrower: true, wider: false },
+            (_, Constraint::Any) => Self { narrower: false, wider: true },
+            (Constraint::Number(was), Constraint::Number(is))
+            | (Constraint::Bytes(was), Constraint::Bytes(is)) => Self::of_bounds(*was, *is),
+            (Constraint::Text(was), Constraint::Text(is)) => Self::of_texts(was, is),
+            (
+                Constraint::Enum { defined_only: was_defined, not_in: was_not },
+                Constraint::Enum { defined_only: is_defined, not_in: is_not },
+            ) => Self::of_limits(*was_defined, *is_defined).or(Self {
+                narrower: is_not.iter().any(|number| !was_not.contains(number)),
+                wider: was_not.iter().any(|number| !is_not.contains(number)),
+            }),
+            (
+                Constraint::List { items: was, item: was_item },
+                Constraint::List { items: is, item: is_item },
+            ) => Self::of_bounds(*was, *is).or(Self::of_fields(was_item, is_item)),
+            (
+                Constraint::Map { pairs: was, keys: was_keys, values: was_values },
+                Constraint::Map { pairs: is, keys: is_keys, values: is_values },
+            ) => Self::of_bounds(*was, *is)
+                .or(Self::of_fields(was_keys, is_keys))
+                .or(Self::of_fields(was_values, is_values)),
+            _ => Self::UNKNOWN,
+        }
+    }
+
+    fn of_texts(was: &TextRules, is: &TextRules) -> Self {
+        let bytes = |max| Bounds { min: None, max };
+        Self::of_bounds(was.length, is.length)
+            .or(Self::of_bounds(bytes(was.max_bytes), bytes(is.max_bytes)))
+            .or(Self::of_values(was.pattern.as_ref(), is.pattern.as_ref()))
+            .or(Self::of_values(was.format.as_ref(), is.format.as_ref()))
+    }
+
+    /// Compares limits that have no order.
+    fn of_values<T: PartialEq>(was: Option<T>, is: Option<T>) -> Self {
+        match (was, is) {
+            (Some(was), Some(is)) if was != is => Self::UNKNOWN,
+            (was, is) => Self::of_limits(was.is_some(), is.is_some()),
+        }
+    }
+
+    fn of_bounds(was: Bounds, is: Bounds) -> Self {
+        let (was_min, is_min) = (was.min.unwrap_or(i64::MIN), is.min.unwrap_or(i64::MIN));
+        let (was_max, is_max) = (was.max.unwrap_or(i64::MAX), is.max.unwrap_or(i64::MAX));
+        Self {
+            narrower: is_min > was_min || is_max < was_max,
+            wider: is_min < was_min || is_max > was_max,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proto_rules::Format;
+
     use super::*;
 
-    fn length(
-        min: impl Into<Option<i64>>,
-        max: impl Into<Option<i64>>,
-        characters: &str,
-    ) -> Option<FieldRule> {
-        let characters = Some(characters.to_owned()).filter(|class| !class.is_empty());
-        Some(FieldRule {
-            measure: Measure::Length,
-            min: min.into(),
-            max: max.into(),
-            characters,
-            or_empty: false,
-            same_as: None,
-        })
+    fn difference(was: Constraint, is: Constraint) -> Difference {
+        let rules = |constraint| FieldRules { constraint, ..FieldRules::default() };
+        Difference::of_fields(&rules(was), &rules(is))
     }
 
-    fn value(min: impl Into<Option<i64>>, max: impl Into<Option<i64>>) -> Option<FieldRule> {
-        Some(FieldRule {
-            measure: Measure::Value,
-            min: min.into(),
-            max: max.into(),
-            characters: None,
-            or_empty: false,
-            same_as: None,
-        })
+    const NONE: Difference = Difference { narrower: false, wider: false };
+    const NARROWER: Difference = Difference { narrower: true, wider: false };
+    const WIDER: Difference = Difference { narrower: false, wider: true };
+
+    /// Asserts that the first constraint allows all values of the second.
+    fn assert_wider(wide: &Constraint, narrow: &Constraint) {
+        assert_eq!(difference(wide.clone(), narrow.clone()), NARROWER, "{wide:?} {narrow:?}");
+        assert_eq!(difference(narrow.clone(), wide.clone()), WIDER, "{wide:?} {narrow:?}");
+        assert_eq!(difference(wide.clone(), wide.clone()), NONE);
+    }
+
+    fn number(min: i64, max: i64) -> Bounds {
+        Bounds { min: Some(min), max: Some(max) }
     }
 
     #[test]
-    fn each_phrase_is_read() {
-        assert_eq!(FieldRule::read(" How many, 1 to 3.\n"), value(1, 3));
-        assert_eq!(FieldRule::read("1 to 1,000 events, at most 1 MiB in all."), value(1, 1000));
-        assert_eq!(
-            FieldRule::read("Pieces that can still be sold, never negative."),
-            value(0, None)
-        );
-        assert_eq!(FieldRule::read("A small positive number."), value(1, None));
-        assert_eq!(
-            FieldRule::read("The SUSTech id, 1 to 15 letters and digits, as the user wrote it."),
-            length(1, 15, "[A-Za-z0-9]")
-        );
-        assert_eq!(
-            FieldRule::read("3 to 50 of letters, digits, `_`, `.` and `-`, as the user wrote it."),
-            length(3, 50, r"[A-Za-z0-9\_\.\-]")
-        );
-        assert_eq!(FieldRule::read("At most 2,000 characters."), length(None, 2000, ""));
-        assert_eq!(FieldRule::read("ISO 4217, three capital letters."), length(3, 3, "[A-Z]"));
-        let email = "1 to 255 characters, none of them a space or a control character, as the user wrote it.";
-        assert_eq!(FieldRule::read(email), length(1, 255, r"[^\x00-\x20\x7F-\x9F]"));
-        assert_eq!(
-            FieldRule::read("The W3C trace id, 32 lower-case hexadecimal digits, or empty.")
-                .map(|rule| (rule.min, rule.or_empty)),
-            Some((Some(32), true))
-        );
-        assert_eq!(
-            FieldRule::read("As `User.sid`.").and_then(|rule| rule.same_as),
-            Some("User.sid".to_owned())
-        );
-    }
-
-    #[test]
-    fn comments_without_a_phrase_have_no_rule() {
-        for comment in [
-            "UUIDv7 in text form.",
-            "ISO 4217.",
-            "As stored.",
-            "The user's `token_version` when the token was made.",
-            "PHC string.",
+    fn constraints_are_ordered() {
+        let text = |rules| Constraint::Text(rules);
+        let pattern = |pattern: &str| {
+            text(TextRules { pattern: Some(pattern.to_owned()), ..TextRules::default() })
+        };
+        let item = |constraint| Box::new(FieldRules { constraint, ..FieldRules::default() });
+        let one_to_three = Constraint::Number(number(1, 3));
+        for (wide, narrow) in [
+            (Constraint::Any, one_to_three.clone()),
+            (Constraint::Number(number(0, 3)), one_to_three.clone()),
+            (Constraint::Number(Bounds { min: Some(1), max: None }), one_to_three.clone()),
+            (Constraint::Bytes(number(0, 9)), Constraint::Bytes(number(0, 8))),
+            (text(TextRules::default()), pattern("^a$")),
+            (
+                text(TextRules::default()),
+                text(TextRules { format: Some(Format::Ip), ..TextRules::default() }),
+            ),
+            (
+                text(TextRules { length: number(1, 9), ..TextRules::default() }),
+                text(TextRules { length: number(2, 9), ..TextRules::default() }),
+            ),
+            (
+                text(TextRules { max_bytes: Some(9), ..TextRules::default() }),
+                text(TextRules { max_bytes: Some(8), ..TextRules::default() }),
+            ),
+            (
+                Constraint::Enum { defined_only: false, not_in: vec![] },
+                Constraint::Enum { defined_only: true, not_in: vec![] },
+            ),
+            (
+                Constraint::Enum { defined_only: true, not_in: vec![] },
+                Constraint::Enum { defined_only: true, not_in: vec![0] },
+            ),
+            (
+                Constraint::List { items: number(1, 9), item: item(Constraint::Any) },
+                Constraint::List { items: number(1, 8), item: item(Constraint::Any) },
+            ),
+            (
+                Constraint::List { items: number(1, 9), item: item(Constraint::Any) },
+                Constraint::List { items: number(1, 9), item: item(pattern("^a$")) },
+            ),
+            (
+                Constraint::Map {
+                    pairs: number(0, 9),
+                    keys: item(Constraint::Any),
+                    values: item(Constraint::Any),
+                },
+                Constraint::Map {
+                    pairs: number(0, 9),
+                    keys: item(pattern("^a$")),
+                    values: item(pattern("^b$")),
+                },
+            ),
         ] {
-            assert_eq!(FieldRule::read(comment), None, "{comment}");
+            assert_wider(&wide, &narrow);
         }
+    }
+
+    #[test]
+    fn unordered_constraints_break_both_sides() {
+        let text = |rules| Constraint::Text(rules);
+        let pattern =
+            |pattern: &str| TextRules { pattern: Some(pattern.to_owned()), ..TextRules::default() };
+        assert_eq!(difference(text(pattern("^a$")), text(pattern("^b$"))), Difference::UNKNOWN);
+        let length = |bounds| text(TextRules { length: bounds, ..TextRules::default() });
+        assert_eq!(difference(length(number(1, 3)), length(number(2, 4))), Difference::UNKNOWN);
+        assert_eq!(
+            difference(Constraint::Number(number(1, 3)), length(number(1, 3))),
+            Difference::UNKNOWN
+        );
+    }
+
+    #[test]
+    fn required_and_ignore_are_ordered() {
+        let rules = |required, ignore| FieldRules { required, ignore, ..FieldRules::default() };
+        let (free, required) = (rules(false, Ignore::Never), rules(true, Ignore::Never));
+        assert_eq!(Difference::of_fields(&free, &required), NARROWER);
+        assert_eq!(Difference::of_fields(&required, &free), WIDER);
+        let if_zero = rules(false, Ignore::IfZero);
+        assert_eq!(Difference::of_fields(&free, &if_zero), WIDER);
+        assert_eq!(Difference::of_fields(&if_zero, &free), NARROWER);
+    }
+
+    #[test]
+    fn direction_decides_whether_a_change_breaks() {
+        let rules = |max| MessageRules {
+            fields: [(
+                "quantity".to_owned(),
+                FieldRules {
+                    constraint: Constraint::Number(number(1, max)),
+                    ..FieldRules::default()
+                },
+            )]
+            .into(),
+            ..MessageRules::default()
+        };
+        let level = |was, is, direction| {
+            let mut findings = Findings::default();
+            let fields = [("quantity", "quantity")];
+            compare("shop.Order", (&rules(was), &rules(is)), &fields, direction, &mut findings);
+            let changes = findings.into_changes(crate::change::Detector::OwnRules);
+            changes.iter().map(|change| change.level).max()
+        };
+        let (sent, received) = ((true, false), (false, true));
+        assert_eq!(level(3, 2, sent), Some(Level::Major));
+        assert_eq!(level(3, 2, received), Some(Level::Minor));
+        assert_eq!(level(3, 5, sent), Some(Level::Minor));
+        assert_eq!(level(3, 5, received), Some(Level::Major));
+        assert_eq!(level(3, 5, (true, true)), Some(Level::Major));
+        assert_eq!(level(3, 3, (true, true)), None);
+    }
+
+    #[test]
+    fn required_oneofs_are_compared() {
+        let level = |was: &[&str], is: &[&str], direction| {
+            let rules = |names: &[&str]| MessageRules {
+                required_oneofs: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..MessageRules::default()
+            };
+            let mut findings = Findings::default();
+            compare("shop.Order", (&rules(was), &rules(is)), &[], direction, &mut findings);
+            let changes = findings.into_changes(crate::change::Detector::OwnRules);
+            changes.iter().map(|change| change.level).max()
+        };
+        assert_eq!(level(&[], &["by"], (true, false)), Some(Level::Major));
+        assert_eq!(level(&["by"], &[], (true, false)), Some(Level::Minor));
+        assert_eq!(level(&["by"], &[], (false, true)), Some(Level::Major));
+        assert_eq!(level(&["by"], &["by"], (true, true)), None);
     }
 }

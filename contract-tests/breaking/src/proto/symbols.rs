@@ -7,8 +7,6 @@ use prost_types::{
     ServiceDescriptorProto,
 };
 
-use super::field_rules::FieldRule;
-
 /// Field numbers of `FileDescriptorProto` and `DescriptorProto`, which the paths of comments use.
 const FILE_MESSAGE: i32 = 4;
 const MESSAGE_FIELD: i32 = 2;
@@ -101,20 +99,6 @@ impl<'d> Symbols<'d> {
     #[must_use]
     pub fn comment(&self, message: &str, field: &str) -> Option<&'d str> {
         self.comments.get(&(message.to_owned(), field.to_owned())).copied()
-    }
-
-    /// Returns the rule in a field's comment. For "as `User.sid`", returns the rule of that field.
-    #[must_use]
-    pub fn rule(&self, message: &str, field: &str) -> Option<FieldRule> {
-        let rule = FieldRule::read(self.comment(message, field)?)?;
-        let Some((other, field)) = rule.same_as.as_deref().and_then(|name| name.split_once('.'))
-        else {
-            return Some(rule);
-        };
-        let scope = message.rsplit_once('.').map_or("", |(scope, _)| scope);
-        // Only one step: that field has to state its rule itself.
-        FieldRule::read(self.comment(&within(scope, other), field)?)
-            .filter(|rule| rule.same_as.is_none())
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = &'d str> {

@@ -254,18 +254,18 @@ pub(crate) fn of_proto() -> Vec<Edit> {
     vec![
         assistant(
             "comment changed",
-            "// Something to buy.\nmessage Product {",
-            "// Something that can be bought.\nmessage Product {",
+            "// A product of the catalogue.\nmessage Product {",
+            "// A product that can be bought.\nmessage Product {",
         ),
         assistant(
             "field added",
-            "  int64 version = 9;\n",
-            "  int64 version = 9;\n  // In grams.\n  int32 weight_grams = 10;\n",
+            "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n",
+            "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n  // In grams.\n  int32 weight_grams = 10;\n",
         ),
         assistant(
             "optional request field added",
-            "  optional string category = 3;\n",
-            "  optional string category = 3;\n  // At most so much.\n  optional int64 max_price_cents = 4;\n",
+            "message GetProductRequest {\n",
+            "message GetProductRequest {\n  // At most so much.\n  optional int64 max_price_cents = 2;\n",
         ),
         assistant(
             "rpc method added",
@@ -280,32 +280,37 @@ pub(crate) fn of_proto() -> Vec<Edit> {
         assistant(
             "error reason added",
             "  ERROR_REASON_OVERLOADED = 14;\n",
-            "  ERROR_REASON_OVERLOADED = 14;\n  // The sale is over.\n  ERROR_REASON_SALE_CLOSED = 15;\n",
+            "  ERROR_REASON_OVERLOADED = 14;\n  // The sale is over.\n  ERROR_REASON_SALE_CLOSED = 17;\n",
         ),
         assistant(
             "field deprecated",
-            "  string slogan = 4;",
-            "  string slogan = 4 [deprecated = true];",
+            "  string slogan = 4 [",
+            "  string slogan = 4 [deprecated = true, ",
         ),
         assistant(
             "number reserved",
-            "  int32 stock = 8;\n",
-            "  int32 stock = 8;\n  reserved 100;\n",
+            "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n",
+            "  int64 version = 9 [(buf.validate.field).int64.gte = 1];\n  reserved 100;\n",
         ),
         assistant(
             "request oneof choice added",
-            "    Caller caller = 2;\n  }\n",
-            "    Caller caller = 2;\n    // Compared without regard to case.\n    string email = 3;\n  }\n",
+            "    Caller caller = 2;\n  }\n}\n\n// The data for a password check.",
+            "    Caller caller = 2;\n    // Compared without regard to case.\n    string email = 3;\n  }\n}\n\n// The data for a password check.",
         ),
         assistant(
-            "request rule in a comment widened",
-            "  // How many, 1 to 3.\n",
-            "  // How many, 1 to 5.\n",
+            "request rule widened",
+            "    lte: 3\n  }];\n  // Visible ASCII",
+            "    lte: 5\n  }];\n  // Visible ASCII",
+        ),
+        assistant(
+            "response rule narrowed",
+            "    lte: 3\n  }];\n  // The price of one piece",
+            "    lte: 2\n  }];\n  // The price of one piece",
         ),
         logging(
             "topic field added",
-            "  map<string, string> attributes = 12;\n",
-            "  map<string, string> attributes = 12;\n  // Where.\n  string region = 13;\n",
+            "  string message = 11;\n",
+            "  string message = 11;\n  // Where.\n  string region = 13;\n",
         ),
         logging(
             "event name added to a comment",

@@ -157,7 +157,7 @@ fn buf_lint_can_fail() {
         "buf",
         &["lint"],
         "proto/merch/assistant/v1/assistant.proto",
-        "  // How many, 1 to 3.\n",
+        "  // The number of pieces that can still be sold.\n",
         "",
     );
 }
@@ -169,7 +169,7 @@ fn buf_format_can_fail() {
         "buf",
         &arguments,
         "proto/merch/assistant/v1/assistant.proto",
-        "  int32 stock = 8;",
-        "    int32 stock = 8;",
+        "  int32 stock = 8 [",
+        "    int32 stock = 8 [",
     );
 }

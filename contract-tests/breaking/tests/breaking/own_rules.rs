@@ -13,7 +13,7 @@ use crate::{
 fn changes(edit: &Edit) -> Vec<Change> {
     let (before, after) = edit.apply(released());
     let mut changes = openapi::breaks(&before.openapi, &after.openapi);
-    changes.extend(proto::changes(&before.descriptors().unwrap(), &after.descriptors().unwrap()));
+    changes.extend(proto::changes(&before.compile().unwrap(), &after.compile().unwrap()));
     changes
 }
 
@@ -54,7 +54,7 @@ fn additions_are_minor_and_prose_is_patch() {
         let edit = edits.iter().find(|edit| edit.name == name).unwrap();
         let (before, after) = edit.apply(released());
         let mut changes = openapi::other_changes(&before.openapi, &after.openapi);
-        let (before, after) = (before.descriptors().unwrap(), after.descriptors().unwrap());
+        let (before, after) = (before.compile().unwrap(), after.compile().unwrap());
         changes.extend(proto::changes(&before, &after));
         if changes.is_empty() {
             changes = proto::other_changes(&before, &after);

@@ -1,0 +1,139 @@
+//! The rules of fields in `.proto` files: options of
+//! [protovalidate](https://protovalidate.com), package `buf.validate`.
+//!
+//! [`Rules::read`] reads the options of compiled files. [`generate`] writes Rust that checks
+//! requests. Both support the options that the variants of [`Constraint`] describe; any other
+//! option is an error, so no rule is silently ignored.
+
+mod expected;
+mod generate;
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use generate::generate;
+
+/// The rules of all messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Rules by full name. Messages without a rule are absent.
+    pub messages: BTreeMap<String, MessageRules>,
+}
+
+/// The rules of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageRules {
+    /// Rules by name of the field. Fields without a rule are absent.
+    pub fields: BTreeMap<String, FieldRules>,
+    /// Each oneof that must be set (`oneof.required`).
+    pub required_oneofs: BTreeSet<String>,
+}
+
+/// The rules of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldRules {
+    /// Whether the message must be set (`required`).
+    pub required: bool,
+    /// The values that the constraint does not apply to (`ignore`).
+    pub ignore: Ignore,
+    /// The valid values.
+    pub constraint: Constraint,
+}
+
+/// The values that a constraint does not apply to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ignore {
+    /// None: an `optional` field has to be unset to be ignored.
+    #[default]
+    Never,
+    /// The empty text and the number zero.
+    IfZero,
+    /// All: rules of the items of a list are checked elsewhere.
+    Always,
+}
+
+/// Inclusive bounds; both are absent for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The lowest valid number.
+    pub min: Option<i64>,
+    /// The highest valid number.
+    pub max: Option<i64>,
+}
+
+/// A format of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A UUID with hyphens, in either case (`string.uuid`).
+    Uuid,
+    /// An IPv4 or IPv6 address without a zone (`string.ip`).
+    Ip,
+}
+
+/// The valid values of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Constraint {
+    /// All.
+    #[default]
+    Any,
+    /// `int32` and `int64`: `gte`, `lte`.
+    Number(Bounds),
+    /// `string`.
+    Text(TextRules),
+    /// `bytes.max_len`: the maximum number of bytes.
+    Bytes(Bounds),
+    /// `enum`: `defined_only`, `not_in`.
+    Enum {
+        /// Whether unknown numbers are invalid.
+        defined_only: bool,
+        /// Invalid numbers.
+        not_in: Vec<i32>,
+    },
+    /// `repeated`: `min_items`, `max_items`, `items`.
+    List {
+        /// The number of items.
+        items: Bounds,
+        /// The rules of each item.
+        item: Box<FieldRules>,
+    },
+    /// `map`: `min_pairs`, `max_pairs`, `keys`, `values`.
+    Map {
+        /// The number of entries.
+        pairs: Bounds,
+        /// The rules of each key.
+        keys: Box<FieldRules>,
+        /// The rules of each value.
+        values: Box<FieldRules>,
+    },
+}
+
+/// The rules of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextRules {
+    /// The number of Unicode characters: `min_len`, `max_len`, `len`.
+    pub length: Bounds,
+    /// The maximum number of bytes in UTF-8: `max_bytes`.
+    pub max_bytes: Option<i64>,
+    /// A regular expression that the text matches, in RE2's syntax: `pattern`.
+    pub pattern: Option<String>,
+    /// `uuid`, `ip`.
+    pub format: Option<Format>,
+}
+
+impl Rules {
+    /// Returns the rules of a field, if it has any.
+    #[must_use]
+    pub fn field(&self, message: &str, field: &str) -> Option<&FieldRules> {
+        self.messages.get(message)?.fields.get(field)
+    }
+}
+
+/// An option that is not supported or contradicts the field's type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct RuleError {
+    /// The full name of the field.
+    pub field: String,
+    /// The error and the supported options.
+    pub reason: String,
+}
