@@ -1,10 +1,13 @@
-//! Validation rules of `proto/merch/logging/v1/logging.proto`, for both sides of the stream.
+//! Rules of `proto/merch/logging/v1/logging.proto`, for both sides of the stream: its options, and
+//! its sentences about sizes and senders.
+
+pub use merch_contract::validation::Violation;
 
 use merch_chassis::grpc::Role;
+use merch_contract::validation::Validate as _;
 use prost::Message as _;
-use uuid::Uuid;
 
-use crate::proto::{Level, LogMessage, StreamLogsRequest};
+use crate::proto::{LogMessage, StreamLogsRequest};
 
 /// Maximum events in a request.
 pub const MAX_EVENTS: usize = 1000;
@@ -17,30 +20,6 @@ pub const MAX_ATTRIBUTE_BYTES: usize = 1024;
 /// Bytes of a request besides its events: the sequence, with a reserve.
 pub const REQUEST_OVERHEAD: usize = 16;
 
-/// Years 0001 to 9999, as in `google.protobuf.Timestamp`.
-const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-
-/// A violated rule. It never holds the offending value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Path of the field: `id`, or `messages[3].id`.
-    pub field: String,
-    /// The expected value.
-    pub expected: String,
-}
-
-impl Violation {
-    fn new(field: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { field: field.into(), expected: expected.into() }
-    }
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}: expected {}", self.field, self.expected)
-    }
-}
-
 /// Returns an event's bytes in a request, with tag and length.
 #[must_use]
 pub fn size_in_request(event: &LogMessage) -> usize {
@@ -51,78 +30,7 @@ pub fn size_in_request(event: &LogMessage) -> usize {
 /// Returns the rules that an event violates.
 #[must_use]
 pub fn check(event: &LogMessage) -> Vec<Violation> {
-    // Destructured, so that a new field fails to compile until it has a rule.
-    let LogMessage {
-        id,
-        time,
-        service,
-        instance,
-        level,
-        event: event_name,
-        actor,
-        subject,
-        request_id: _,
-        trace_id,
-        message: _,
-        attributes,
-    } = event;
-    let mut violations = Vec::new();
-    let mut require = |holds: bool, field: &str, expected: &str| {
-        if !holds {
-            violations.push(Violation::new(field, expected));
-        }
-    };
-
-    require(is_uuid_v7(id), "id", "a UUIDv7 in its text form of 36 characters, in lower case");
-    require(
-        time.as_ref().is_some_and(|time| {
-            TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
-        }),
-        "time",
-        "a time in the years 0001 to 9999",
-    );
-    require((1..=64).contains(&service.chars().count()), "service", "1 to 64 characters");
-    require((1..=128).contains(&instance.chars().count()), "instance", "1 to 128 characters");
-    require(
-        matches!(
-            Level::try_from(*level),
-            Ok(Level::Debug | Level::Info | Level::Warn | Level::Error)
-        ),
-        "level",
-        "LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN or LEVEL_ERROR",
-    );
-    require(
-        is_lower_snake(event_name) && event_name.len() <= 64,
-        "event",
-        "a word in lower_snake of 1 to 64 characters",
-    );
-    let well_known = matches!(actor.as_str(), "anonymous" | "operator");
-    require(
-        well_known || actor.strip_prefix("user:").is_some_and(is_uuid),
-        "actor",
-        "`user:` and the user's id, `operator` or `anonymous`",
-    );
-    require(
-        subject.is_empty() || is_subject(subject),
-        "subject",
-        "`user:`, `order:` or `product:` and the id, or nothing",
-    );
-    require(
-        trace_id.is_empty() || is_trace_id(trace_id),
-        "trace_id",
-        "32 lower-case hexadecimal digits, or nothing",
-    );
-    require(attributes.len() <= MAX_ATTRIBUTES, "attributes", "at most 32 attributes");
-    require(
-        attributes.keys().all(|name| is_lower_snake(name)),
-        "attributes",
-        "names in lower_snake",
-    );
-    require(
-        attributes.values().all(|value| value.len() <= MAX_ATTRIBUTE_BYTES),
-        "attributes",
-        "values of at most 1,024 bytes",
-    );
+    let mut violations = event.violations();
     if size_in_request(event) + REQUEST_OVERHEAD > MAX_REQUEST_BYTES {
         violations.push(Violation::new("message", "an event of less than 1 MiB in all"));
     }
@@ -146,44 +54,18 @@ fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
 /// client certificate.
 #[must_use]
 pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<Violation> {
-    let StreamLogsRequest { sequence: _, messages } = request;
-    let mut violations = Vec::new();
-    if messages.is_empty() || messages.len() > MAX_EVENTS {
-        violations.push(Violation::new("messages", "1 to 1,000 events"));
-    }
+    let mut violations = request.violations();
     if request.encoded_len() > MAX_REQUEST_BYTES {
         violations.push(Violation::new("messages", "at most 1 MiB in all"));
     }
-    for (index, message) in messages.iter().enumerate().take(MAX_EVENTS) {
-        let of_sender = sender.map(|role| check_sender(message, role)).unwrap_or_default();
-        let broken = check(message).into_iter().chain(of_sender);
-        violations.extend(broken.map(|violation| Violation {
+    let Some(role) = sender else { return violations };
+    for (index, message) in request.messages.iter().enumerate().take(MAX_EVENTS) {
+        violations.extend(check_sender(message, role).into_iter().map(|violation| Violation {
             field: format!("messages[{index}].{}", violation.field),
             ..violation
         }));
     }
     violations
-}
-
-fn is_uuid_v7(text: &str) -> bool {
-    is_uuid(text) && Uuid::try_parse(text).is_ok_and(|id| id.get_version_num() == 7)
-}
-
-/// Lower case only: consumers compare ids as text.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
-        && Uuid::try_parse(text).is_ok()
-}
-
-fn is_subject(text: &str) -> bool {
-    match text.split_once(':') {
-        Some(("user" | "order", id)) => is_uuid(id),
-        Some(("product", id)) => {
-            !id.is_empty() && id.len() <= 19 && id.bytes().all(|byte| byte.is_ascii_digit())
-        }
-        Some(_) | None => false,
-    }
 }
 
 /// Returns whether the text is 32 lower-case hexadecimal digits.
@@ -192,19 +74,13 @@ pub fn is_trace_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn is_lower_snake(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.split('_').all(|word| {
-            !word.is_empty()
-                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use pbjson_types::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::proto::Level;
 
     fn valid() -> LogMessage {
         LogMessage {

@@ -110,13 +110,13 @@ fn check(
     if request.sequence != expected {
         violations.insert(
             0,
-            Violation {
-                field: "sequence".to_owned(),
-                expected: format!(
+            Violation::new(
+                "sequence",
+                format!(
                     "{expected}, the sequence after the previous one; got {}",
                     request.sequence
                 ),
-            },
+            ),
         );
     }
     if !violations.is_empty() {
@@ -127,7 +127,7 @@ fn check(
         match ProducerRecord::new(message) {
             Ok(record) => records.push(record),
             Err(expected) => {
-                violations.push(Violation { field: format!("messages[{index}]"), expected })
+                violations.push(Violation::new(format!("messages[{index}]"), expected))
             }
         }
     }
