@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_contract::{grpc::assistant::v1::ErrorReason, validation::Violation};
 use sea_orm::DbErr;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -11,18 +11,10 @@ const DOMAIN: &str = "assistant.merch";
 /// The `retry_delay` of refusals without their own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct InvalidField {
-    /// A path, for example `caller.user_id`.
-    pub(crate) field: String,
-    /// Never the value.
-    pub(crate) expected: &'static str,
-}
-
 #[derive(Clone)]
 pub(crate) enum Failure {
     Refused(ErrorReason),
-    Invalid(Vec<InvalidField>),
+    Invalid(Vec<Violation>),
     /// The account has no password check left until after this time.
     TooManyLogIns(Duration),
     /// The transaction was rolled back because of another one or a lost connection. It may run
@@ -36,7 +28,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn invalid(field: &str, expected: &'static str) -> Self {
-        Self::Invalid(vec![InvalidField { field: field.to_owned(), expected }])
+        Self::Invalid(vec![Violation::new(field, expected)])
     }
 }
 
@@ -166,21 +158,21 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Violation(#[expect(dead_code, reason = "only its debug output is used")] &'static str);
+    struct RowError(#[expect(dead_code, reason = "only its debug output is used")] &'static str);
 
-    impl fmt::Display for Violation {
+    impl fmt::Display for RowError {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("a check was violated")
         }
     }
 
-    impl std::error::Error for Violation {}
+    impl std::error::Error for RowError {}
 
     #[test]
     fn failures_never_show_row_data() {
         let error = || {
             DbErr::Query(sea_orm::RuntimeErr::SqlxError(
-                sea_orm::sqlx::Error::Encode(Box::new(Violation("$scrypt$"))).into(),
+                sea_orm::sqlx::Error::Encode(Box::new(RowError("$scrypt$"))).into(),
             ))
         };
         assert!(format!("{:?}", error()).contains("$scrypt$"), "the error itself shows it");

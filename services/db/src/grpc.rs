@@ -1,14 +1,15 @@
 mod access;
 pub(crate) mod admin;
-mod fields;
 mod orders;
 mod page_token;
 mod products;
+mod read;
 mod users;
 
 use merch_chassis::grpc::CallDeadline;
-use merch_contract::grpc::assistant::{
-    v1 as proto, v1::assistant_service_server::AssistantService,
+use merch_contract::{
+    grpc::assistant::{v1 as proto, v1::assistant_service_server::AssistantService},
+    validation::Validate,
 };
 use tonic::{Request, Response, Status};
 use tracing::Span;
@@ -52,7 +53,11 @@ traced! {
         GetProductRequest, PlaceOrdersRequest, ListOrdersRequest, GetOrderRequest, GetClockRequest
 }
 
-async fn answer<Q: Traced, A, F>(request: Request<Q>, call: impl FnOnce(Q) -> F) -> Answer<A>
+/// Checks the rules of `proto/`, then calls.
+async fn answer<Q: Traced + Validate, A, F>(
+    request: Request<Q>,
+    call: impl FnOnce(Q) -> F,
+) -> Answer<A>
 where
     F: Future<Output = Result<A, Failure>>,
 {
@@ -61,7 +66,12 @@ where
     {
         Span::current().record("request_id", context.request_id.as_str());
     }
-    call(request.into_inner()).await.map(Response::new).map_err(Status::from)
+    let request = request.into_inner();
+    let violations = request.violations();
+    if !violations.is_empty() {
+        return Err(Failure::Invalid(violations).into());
+    }
+    call(request).await.map(Response::new).map_err(Status::from)
 }
 
 #[tonic::async_trait]

@@ -1,11 +1,11 @@
-use merch_contract::grpc::assistant::{v1 as proto, v1::ErrorReason};
+use merch_contract::{
+    grpc::assistant::{v1 as proto, v1::ErrorReason},
+    validation::{Validate as _, Violation},
+};
 use proto::place_order_result::Outcome;
 use tokio::time::Instant;
 
-use super::{
-    fields::{Fields, is_visible},
-    page_token::OrdersPage,
-};
+use super::{page_token::OrdersPage, read};
 use crate::{
     clock::timestamp,
     entity::orders::{Model, Status},
@@ -23,21 +23,18 @@ pub(super) async fn place_orders(
     request: proto::PlaceOrdersRequest,
     until: Option<Instant>,
 ) -> Result<proto::PlaceOrdersResponse, Failure> {
-    if !(1..=256).contains(&request.orders.len()) {
-        return Err(Failure::invalid("orders", "1 to 256 orders"));
-    }
     // An invalid order is refused separately; the others keep their positions.
     let mut results: Vec<Option<proto::PlaceOrderResult>> =
         Vec::with_capacity(request.orders.len());
     let mut valid = Vec::with_capacity(request.orders.len());
     for order in request.orders {
-        match NewOrder::try_from(order) {
-            Ok(order) => {
-                valid.push(order);
-                results.push(None);
-            }
-            Err(failure) => results
-                .push(Some(refusal_result(ErrorReason::InvalidField, violation_message(failure)?))),
+        let violations = order.violations();
+        if violations.is_empty() {
+            valid.push(NewOrder::try_from(order)?);
+            results.push(None);
+        } else {
+            let message = violation_message(&violations);
+            results.push(Some(refusal_result(ErrorReason::InvalidField, message)));
         }
     }
     let mut outcomes = queue.place(valid, until).await?.into_iter();
@@ -52,13 +49,9 @@ pub(super) async fn list_orders(
     store: &Store,
     request: proto::ListOrdersRequest,
 ) -> Result<proto::ListOrdersResponse, Failure> {
-    let mut fields = Fields::default();
-    let caller = fields.caller("caller", request.caller);
-    let size = fields.page_size("page_size", request.page_size);
-    let known = proto::OrderStatus::try_from(request.status);
-    fields.check("status", known.is_ok(), "a value of OrderStatus");
-    fields.finish(())?;
-    let page = OrdersPage::of(&request.page_token, filter(known.unwrap_or_default()))?;
+    let page = OrdersPage::of(&request.page_token, filter(request.status()))?;
+    let caller = read::caller(request.caller)?;
+    let size = read::page_size(request.page_size)?;
     // One more row shows whether there is a next page.
     let mut orders = store.orders(caller, page.status, page.before, size + 1).await?;
     let more = orders.len() as u64 > size;
@@ -77,10 +70,8 @@ pub(super) async fn get_order(
     store: &Store,
     request: proto::GetOrderRequest,
 ) -> Result<proto::GetOrderResponse, Failure> {
-    let mut fields = Fields::default();
-    let read = (fields.caller("caller", request.caller), fields.id("order_id", &request.order_id));
-    let (caller, order_id) = fields.finish(read)?;
-    let order = store.order(caller, order_id).await?;
+    let caller = read::caller(request.caller)?;
+    let order = store.order(caller, read::id("order_id", &request.order_id)?).await?;
     Ok(proto::GetOrderResponse { order: Some(order.into()) })
 }
 
@@ -88,11 +79,9 @@ pub(super) async fn cancel_order(
     store: &Store,
     request: proto::CancelOrderRequest,
 ) -> Result<proto::CancelOrderResponse, Failure> {
-    let mut fields = Fields::default();
-    let context = fields.context(request.context);
-    let caller = fields.caller("caller", request.caller);
-    let order_id = fields.id("order_id", &request.order_id);
-    fields.finish(())?;
+    let context = read::context(request.context);
+    let caller = read::caller(request.caller)?;
+    let order_id = read::id("order_id", &request.order_id)?;
     let order = store.cancel_order(&context, caller, order_id).await?;
     Ok(proto::CancelOrderResponse { order: Some(order.into()) })
 }
@@ -101,41 +90,18 @@ impl TryFrom<proto::NewOrder> for NewOrder {
     type Error = Failure;
 
     fn try_from(order: proto::NewOrder) -> Result<Self, Failure> {
-        let mut fields = Fields::default();
-        let context = fields.context(order.context);
-        let caller = fields.caller("caller", order.caller);
-        fields.check("quantity", (1..=3).contains(&order.quantity), "1 to 3");
-        let key = order.idempotency_key;
-        fields.check(
-            "idempotency_key",
-            key.len() <= 255 && is_visible(&key),
-            "1 to 255 visible ASCII characters, or empty",
-        );
-        let idempotency_key = (!key.is_empty()).then_some(key);
-        fields.finish(Self {
-            context,
-            caller,
+        Ok(Self {
+            context: read::context(order.context),
+            caller: read::caller(order.caller)?,
             product_id: order.product_id,
             quantity: order.quantity,
-            idempotency_key,
+            idempotency_key: Some(order.idempotency_key).filter(|key| !key.is_empty()),
         })
     }
 }
 
-fn violation_message(failure: Failure) -> Result<String, Failure> {
-    match failure {
-        Failure::Invalid(violations) => Ok(violations
-            .iter()
-            .map(|violation| format!("{}: expected {}", violation.field, violation.expected))
-            .collect::<Vec<_>>()
-            .join("; ")),
-        Failure::Refused(_)
-        | Failure::TooManyLogIns(_)
-        | Failure::Retryable(_)
-        | Failure::Unavailable(_)
-        | Failure::TimedOut
-        | Failure::Internal(_) => Err(failure),
-    }
+fn violation_message(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn refusal_result(reason: ErrorReason, message: String) -> proto::PlaceOrderResult {

@@ -1,15 +1,13 @@
 use merch_contract::grpc::assistant::v1 as proto;
 
-use super::{fields::Fields, page_token::ProductsPage};
+use super::{page_token::ProductsPage, read};
 use crate::{entity::products::Model, failure::Failure, store::Store};
 
 pub(super) async fn list_products(
     store: &Store,
     request: proto::ListProductsRequest,
 ) -> Result<proto::ListProductsResponse, Failure> {
-    let mut fields = Fields::default();
-    let size = fields.page_size("page_size", request.page_size);
-    let size = fields.finish(size)?;
+    let size = read::page_size(request.page_size)?;
     let page = ProductsPage::of(&request.page_token, request.category)?;
     // PostgreSQL's text cannot store NUL, so no category has one.
     if page.category.as_ref().is_some_and(|category| category.contains('\0')) {

@@ -27,7 +27,7 @@ use crate::harness::*;
 const SERVICE: &str = "merch.admin.v1.AdminService";
 
 #[derive(Clone)]
-struct AuthorizationHeader(Option<String>);
+pub(crate) struct AuthorizationHeader(Option<String>);
 
 impl Interceptor for AuthorizationHeader {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -39,7 +39,9 @@ impl Interceptor for AuthorizationHeader {
 }
 
 #[derive(Clone)]
-struct AdminClient(AdminServiceClient<InterceptedService<Channel, AuthorizationHeader>>);
+pub(crate) struct AdminClient(
+    pub(crate) AdminServiceClient<InterceptedService<Channel, AuthorizationHeader>>,
+);
 
 fn admin_client_with(store: &TestService, authorization: Option<&str>) -> AdminClient {
     AdminClient(AdminServiceClient::with_interceptor(
@@ -48,7 +50,7 @@ fn admin_client_with(store: &TestService, authorization: Option<&str>) -> AdminC
     ))
 }
 
-fn operator(store: &TestService) -> AdminClient {
+pub(crate) fn operator(store: &TestService) -> AdminClient {
     admin_client_with(store, Some(&format!("Bearer {ADMIN_TOKEN}")))
 }
 

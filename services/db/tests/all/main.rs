@@ -6,6 +6,7 @@
 mod admin;
 mod clock;
 mod concurrency;
+mod field_rules;
 mod harness;
 mod orders;
 mod outbox;

@@ -104,7 +104,10 @@ on_both!(
         );
         assert_eq!(invalid_fields(operator.deactivate(with_id("7")).await), ["user.user_id"]);
         assert_eq!(invalid_fields(operator.deactivate(named("a b")).await), ["user.username"]);
-        assert_eq!(invalid_fields(operator.deactivate(Some(UserRef { by: None })).await), ["user"]);
+        assert_eq!(
+            invalid_fields(operator.deactivate(Some(UserRef { by: None })).await),
+            ["user.by"]
+        );
         assert_eq!(invalid_fields(operator.deactivate(None).await), ["user"]);
         let events = store.events().await;
         let deactivated: Vec<_> =
