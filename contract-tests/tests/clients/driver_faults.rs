@@ -22,12 +22,12 @@ const LAST_READ_STEP: &str = "a product id below its minimum";
 /// message.
 fn changed_expectations() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])> {
     vec![
-        ("one product", "/expect/status", json!(201), &["expected status 201, came 200"]),
+        ("one product", "/expect/status", json!(201), &["expected status 201, got 200"]),
         (
             "an unknown product",
             "/expect/status",
             json!(403),
-            &["expected status 403, came 404", "product_not_found"],
+            &["expected status 403, got 404", "product_not_found"],
         ),
         (
             "an unknown product",
@@ -245,9 +245,9 @@ async fn answer(
     let mut headers = request.headers().clone();
     headers.remove(HOST);
     headers.remove(CONNECTION);
-    let came = http.request(request.method().clone(), url).headers(headers).send().await.unwrap();
-    let (status, headers) = (came.status(), came.headers().clone());
-    let body = came.bytes().await.unwrap();
+    let got = http.request(request.method().clone(), url).headers(headers).send().await.unwrap();
+    let (status, headers) = (got.status(), got.headers().clone());
+    let body = got.bytes().await.unwrap();
     let mut answer = Answer { headers, body: serde_json::from_slice(&body).unwrap_or_default() };
     lie(&target, &mut answer);
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {

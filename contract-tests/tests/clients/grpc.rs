@@ -59,8 +59,8 @@ async fn calls(language: &'static str, event: &'static str) {
         .await
         .find_all("the streamed events", EVENTS, |record| record.name() == event)
         .await;
-    let came: HashSet<&str> = records.iter().map(|record| record.text("id")).collect();
-    assert_eq!(came, said);
+    let got: HashSet<&str> = records.iter().map(|record| record.text("id")).collect();
+    assert_eq!(got, said);
     assert!(records.iter().all(|record| record.text("service") == "probe"), "{records:?}");
     store.expect_event_count(event, EVENTS);
     for word in run.lines("caused") {
@@ -170,7 +170,7 @@ async fn detects_assistant_faults(language: &'static str) {
     other.run().await.expect_failure(
         "a service without the methods",
         1,
-        &["CreateUser: expected OK, came UNIMPLEMENTED"],
+        &["CreateUser: expected OK, got UNIMPLEMENTED"],
     );
     let full = driver.clone().with("MERCH_SOLD_OUT_PRODUCT", "2");
     full.run().await.expect_failure(
@@ -181,7 +181,7 @@ async fn detects_assistant_faults(language: &'static str) {
     driver.run().await.expect_failure(
         "a user who is there already",
         1,
-        &["CreateUser: expected OK, came ALREADY_EXISTS"],
+        &["CreateUser: expected OK, got ALREADY_EXISTS"],
     );
     store.finish_unchecked().await;
 }

@@ -311,7 +311,7 @@ on_both_databases! {
         } else {
             ("the other new password", &one)
         };
-        // The loser came with an outdated password or a revoked token.
+        // The loser sent an outdated password or a revoked token.
         match loser.status {
             401 => {
                 loser.problem(401, "token_invalid");

@@ -154,7 +154,7 @@ impl<'j> Step<'j> {
         arguments.all_taken().map_err(Stop::Invalid)?;
         if outcome.status != self.status {
             return Err(Stop::Difference(format!(
-                "expected status {}, came {}",
+                "expected status {}, got {}",
                 self.status,
                 outcome.described()
             )));
@@ -164,7 +164,7 @@ impl<'j> Step<'j> {
                 .as_str()
                 .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is no text")))?;
             let value = outcome.at(place).ok_or_else(|| {
-                Stop::Difference(format!("expected {place} to keep, came nothing"))
+                Stop::Difference(format!("expected {place} to keep, got nothing"))
             })?;
             variables.set(name, value).map_err(Stop::Invalid)?;
         }

@@ -30,7 +30,7 @@ async fn pages_of_two_stores_are_readable_and_usable() {
             ("user_logged_out", 1),
         ] {
             assert_eq!(
-                words.iter().filter(|came| *came == word).count(),
+                words.iter().filter(|got| *got == word).count(),
                 times,
                 "{word} among {words:?}"
             );
@@ -60,7 +60,7 @@ const REPORTED: [(&str, &str); 17] = [
     ("missing file", "the console has the error \"Failed to load resource"),
     ("no policy", "expected the Content-Security-Policy"),
     ("wider policy", "expected the Content-Security-Policy"),
-    ("not found", "expected 200, came 404"),
+    ("not found", "expected 200, got 404"),
     ("too wide", "px wide in a window of 390 px"),
     ("small letters", "too small to read: <p class=\"\"> \"small print\" in letters of 9 px"),
     ("tiny button", "too small to hit: <button class=\"\"> \"x\" of 10 × 10 px"),
@@ -83,10 +83,10 @@ async fn known_faults_are_reported() {
         reported.keys()
     );
     for (page, fault) in REPORTED {
-        let came = &reported[page];
+        let got = &reported[page];
         assert!(
-            came.iter().any(|text| text.contains(fault)),
-            "{page}: expected a fault with `{fault}`, came {came:#?}"
+            got.iter().any(|text| text.contains(fault)),
+            "{page}: expected a fault with `{fault}`, got {got:#?}"
         );
     }
 }
