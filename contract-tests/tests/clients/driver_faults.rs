@@ -191,9 +191,9 @@ async fn detects(language: &'static str) {
     // The walk itself must fail, not the step before.
     let trusting =
         journey.clone().with("the catalogue on one page", "/expect", json!({ "status": 200 }));
-    for (number, (name, lie, words)) in FAULTS.into_iter().enumerate() {
-        let liar = FaultyServer::start(store.url(), lie).await;
-        let run = drive(&driver, &trusting, &liar.url, folder.path()).await;
+    for (number, (name, fault, words)) in FAULTS.into_iter().enumerate() {
+        let server = FaultyServer::start(store.url(), fault).await;
+        let run = drive(&driver, &trusting, &server.url, folder.path()).await;
         let what = format!("fault {number}, at {name}");
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);
@@ -208,7 +208,7 @@ struct FaultyServer {
 }
 
 impl FaultyServer {
-    async fn start(store: &str, lie: fn(&str, &mut Answer)) -> Self {
+    async fn start(store: &str, fault: fn(&str, &mut Answer)) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = store.to_owned();
@@ -221,7 +221,7 @@ impl FaultyServer {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (http, store) = (http.clone(), store.clone());
                 let service = service_fn(move |request| {
-                    answer(http.clone(), format!("{store}{}", request.uri()), request, lie)
+                    answer(http.clone(), format!("{store}{}", request.uri()), request, fault)
                 });
                 // Clients may close a connection at any time.
                 connections.spawn(async move {
@@ -239,7 +239,7 @@ async fn answer(
     http: reqwest::Client,
     url: String,
     request: hyper::Request<Incoming>,
-    lie: fn(&str, &mut Answer),
+    fault: fn(&str, &mut Answer),
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let target = request.uri().to_string();
     let mut headers = request.headers().clone();
@@ -249,7 +249,7 @@ async fn answer(
     let (status, headers) = (got.status(), got.headers().clone());
     let body = got.bytes().await.unwrap();
     let mut answer = Answer { headers, body: serde_json::from_slice(&body).unwrap_or_default() };
-    lie(&target, &mut answer);
+    fault(&target, &mut answer);
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         answer.headers.remove(name);
     }

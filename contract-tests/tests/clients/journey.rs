@@ -25,7 +25,7 @@ async fn completes_the_journey(language: &'static str) {
         assert_eq!(said.next(), Some(line.as_str()), "{run}");
     }
     assert_eq!(said.next(), None, "{run}");
-    what_is_stored(&store, language, &journey).await;
+    assert_stored(&store, language, &journey).await;
     store.finish().await;
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn drive(
     driver.clone().with("MERCH_URL", url).with("MERCH_JOURNEY", path).run().await
 }
 
-async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
+async fn assert_stored(store: &TestStore, language: &str, journey: &Journey) {
     let events = journey.events(language);
     let count = |word: &str| i64::try_from(events.get(word).copied().unwrap_or(0)).unwrap();
     for (rows, wanted) in [

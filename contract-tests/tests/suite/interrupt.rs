@@ -53,9 +53,9 @@ async fn second_signal_exits_at_once() {
         .unwrap();
     signal(&child, "INT");
     // Send the second signal only after the program has handled the first.
-    let mut told = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut reader = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
+    tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut reader, &mut line))
         .await
         .expect("the program reports the interrupt")
         .unwrap();

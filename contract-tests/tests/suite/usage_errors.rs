@@ -11,11 +11,11 @@ fn unused_url() -> String {
 
 async fn refused(arguments: &[&str], words: &[&str]) {
     let output = run(arguments).await;
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}{}", stdout(&output));
-    assert!(told.starts_with("error: "), "{arguments:?}: {told}");
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}{}", stdout(&output));
+    assert!(message.starts_with("error: "), "{arguments:?}: {message}");
     for word in words {
-        assert!(told.contains(word), "{arguments:?}: expected {word:?} in {told}");
+        assert!(message.contains(word), "{arguments:?}: expected {word:?} in {message}");
     }
 }
 

@@ -176,17 +176,17 @@ mod tests {
 
     #[test]
     fn debug_output_hides_secrets() {
-        const HUSH: &str = "hush-0123456789abcdef0123456789abcdef";
-        let url = format!("postgres://merch:{HUSH}@db.example/merch");
+        const SECRET: &str = "hush-0123456789abcdef0123456789abcdef";
+        let url = format!("postgres://merch:{SECRET}@db.example/merch");
         let line = [
             &[
                 "merch",
                 "--jwt-key",
-                HUSH,
+                SECRET,
                 "--jwt-verify-key",
-                HUSH,
+                SECRET,
                 "--admin-token",
-                HUSH,
+                SECRET,
                 "--database-url",
                 &url,
             ][..],
@@ -194,7 +194,7 @@ mod tests {
                 "--database-direct-url",
                 &url,
                 "--database-password",
-                HUSH,
+                SECRET,
                 "--kafka-brokers",
                 "kafka.example:9092",
             ],
@@ -204,7 +204,7 @@ mod tests {
                 "--kafka-username",
                 "merch",
                 "--kafka-password",
-                HUSH,
+                SECRET,
             ],
         ];
         let arguments = Arguments::try_parse_from(line.concat()).unwrap();

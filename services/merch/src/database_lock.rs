@@ -135,9 +135,9 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
 /// The path is canonical, so that every name of the database leads to it.
 #[cfg(not(target_os = "linux"))]
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
-    let mut beside = path.canonicalize()?.into_os_string();
-    beside.push(".lock");
-    merch_chassis::file_permissions::open_lock(Path::new(&beside))
+    let mut lock_path = path.canonicalize()?.into_os_string();
+    lock_path.push(".lock");
+    merch_chassis::file_permissions::open_lock(Path::new(&lock_path))
 }
 
 /// After a crash, SQLite finds the write-ahead log only under the name that was in use.

@@ -37,13 +37,13 @@ fn root() -> &'static Path {
 
 /// Collects the wanted files of a folder, without generated ones.
 fn collect(folder: &Path, wanted: &mut impl FnMut(&Path) -> bool, files: &mut Vec<PathBuf>) {
-    const MADE: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
+    const GENERATED: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
     let mut entries: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_symlink() || MADE.contains(&name.as_str()) {
+        if path.is_symlink() || GENERATED.contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {

@@ -320,14 +320,14 @@ fn lost_output_is_reported_with_what_was_done() {
 #[test]
 fn lost_standard_error_does_not_change_exit_codes() {
     let folder = tempdir().unwrap();
-    let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
+    let missing = folder.path().join("nowhere").to_str().unwrap().to_owned();
     for err in STREAMS {
         for (arguments, code) in [
-            (&["health", "--data-dir", &nowhere][..], 1),
-            (&["logs", "--data-dir", &nowhere], 1),
-            (&["admin", "list-users", "--data-dir", &nowhere], 1),
-            (&["sql", "--data-dir", &nowhere, "SELECT 1"], 1),
-            (&["api", "--data-dir", &nowhere], 1),
+            (&["health", "--data-dir", &missing][..], 1),
+            (&["logs", "--data-dir", &missing], 1),
+            (&["admin", "list-users", "--data-dir", &missing], 1),
+            (&["sql", "--data-dir", &missing, "SELECT 1"], 1),
+            (&["api", "--data-dir", &missing], 1),
             (&["topic", "--kafka-brokers", "unused"], 2),
             (&["nonsense"], 2),
             (&["--version"], 0),
@@ -335,7 +335,7 @@ fn lost_standard_error_does_not_change_exit_codes() {
             let output = run_with(arguments, None, Some(err));
             assert_eq!(output.status.code(), Some(code), "{arguments:?} {err:?}: {output:?}");
         }
-        let output = run_with(&["health", "--data-dir", &nowhere], Some(err), Some(err));
+        let output = run_with(&["health", "--data-dir", &missing], Some(err), Some(err));
         assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");
         let output = run_with(&["--help"], Some(Stream::Full), Some(err));
         assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");

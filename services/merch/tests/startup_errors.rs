@@ -242,7 +242,7 @@ fn contradicting_settings_are_refused_before_changes() {
     let folder = tempdir().unwrap();
     let data_dir = folder.path().join("data");
     let key = "0123456789abcdef0123456789abcdef";
-    let (file, nowhere) = (folder.path().join("key"), "/nowhere/key");
+    let (file, missing) = (folder.path().join("key"), "/nowhere/key");
     fs::write(&file, key).unwrap();
     let file = file.to_str().unwrap();
     for (command, settings, start) in [
@@ -268,7 +268,7 @@ fn contradicting_settings_are_refused_before_changes() {
         ),
         (
             &[],
-            &[("MERCH_JWT_KEY_FILE", nowhere)],
+            &[("MERCH_JWT_KEY_FILE", missing)],
             "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read",
         ),
         (
@@ -282,7 +282,7 @@ fn contradicting_settings_are_refused_before_changes() {
         ),
         (
             &["api"],
-            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", nowhere)],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", missing)],
             "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file",
         ),
         (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),

@@ -20,7 +20,7 @@ use support::{
 };
 
 /// Sends requests over one connection.
-fn ask_again_and_again(api: &str, times: usize) {
+fn send_requests(api: &str, times: usize) {
     let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
     connection.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
     for _ in 0..times {
@@ -74,10 +74,13 @@ fn stalled_log_reader_only_loses_log_lines() {
     let address =
         |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
     let (api, admin) = (address("api"), address("admin"));
-    ask_again_and_again(&api, 12_000);
+    send_requests(&api, 12_000);
     let dropped =
         metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
-    assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
+    assert!(
+        dropped > 1000.0,
+        "expected most of 12,000 access log lines to be dropped, got {dropped}"
+    );
     // The store exits and writes the rest once its reader continues.
     signal(store.id(), "-TERM");
     wait_until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
@@ -96,7 +99,7 @@ fn dropped_log_lines_are_reported() {
     let stderr = store.stderr.take().unwrap();
     wait_until("the store is ready", || folder.path().join("run.json").exists());
     let addresses = run_json(folder.path());
-    ask_again_and_again(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
+    send_requests(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
     let (found, warning) = std::sync::mpsc::channel();
     let reading = thread::spawn(move || {
         let mut lines = std::io::BufReader::new(stderr).lines().map(Result::unwrap);
@@ -431,11 +434,17 @@ fn additional_port_is_opened_on_request() {
 #[test]
 fn store_is_degraded_without_kafka() {
     let folder = tempdir().unwrap();
-    let nowhere =
+    let closed_address =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let data_dir = folder.path().to_str().unwrap();
-    let mut command =
-        merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--kafka-brokers", &nowhere]);
+    let mut command = merch(&[
+        "--data-dir",
+        data_dir,
+        "--listen",
+        "127.0.0.1:0",
+        "--kafka-brokers",
+        &closed_address,
+    ]);
     let store =
         Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
     assert!(

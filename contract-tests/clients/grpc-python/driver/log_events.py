@@ -11,7 +11,7 @@ from merch.logging.v1 import logging_pb2 as proto
 from merch.logging.v1.logging_pb2_grpc import LoggingServiceStub
 
 from .identifiers import uuid7
-from .probe import PATIENCE, Difference, detail, expect, rich_status, describe
+from .probe import PATIENCE, Difference, describe, detail, expect, rich_status
 
 _METHOD = "StreamLogs"
 # Events per request; the contract allows 1,000.

@@ -44,7 +44,7 @@ const FORGERIES: [(&str, Forgery); 22] = [
     ("two Authorization headers", |token, other| {
         vec![format!("Bearer {token}"), format!("Bearer {other}")]
     }),
-    ("a truncated token", |token, _| vec![format!("Bearer {}", tokens::cut_short(token))]),
+    ("a truncated token", |token, _| vec![format!("Bearer {}", tokens::truncated(token))]),
     ("an extended token", |token, _| vec![format!("Bearer {token}AAAA")]),
     ("a token with one character of its signature changed", |token, _| {
         vec![format!("Bearer {}", tokens::other_signature(token))]

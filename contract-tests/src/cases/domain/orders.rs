@@ -359,18 +359,18 @@ async fn another_users(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
     let (other, product) = (context.other_user(&user).await?, context.product().await?.id);
     let placed = place_order(&context, &user, product, 1).await?;
-    let (id, nobodys) = (text(&placed, "id")?, context.fresh_id().to_string());
+    let (id, unknown) = (text(&placed, "id")?, context.fresh_id().to_string());
     let attempts = |id: &str| {
         let call = |operation: &str| context.call(operation).path("order_id", id).as_user(&other);
         [call("get_order"), call("get_order").header("If-None-Match", "*"), call("cancel_order")]
     };
-    for (theirs, nobodys_answer) in attempts(id).into_iter().zip(attempts(&nobodys)) {
-        let theirs = theirs.expect(404).await?;
-        theirs.problem("order_not_found")?;
+    for (others, unknown_response) in attempts(id).into_iter().zip(attempts(&unknown)) {
+        let others = others.expect(404).await?;
+        others.problem("order_not_found")?;
         same_problem(
-            &theirs,
-            &nobodys_answer.expect(404).await?,
-            [id, &nobodys],
+            &others,
+            &unknown_response.expect(404).await?,
+            [id, &unknown],
             "the response for another user's order, compared with an unknown one,",
         )?;
     }

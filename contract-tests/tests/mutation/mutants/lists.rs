@@ -106,7 +106,7 @@ pub(super) fn all() -> Vec<Mutant> {
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let owner = request.token().and_then(|token| upstream.memory().login_of_token(token));
-                let another = owner.and_then(|owner| upstream.memory().login_of_another(&owner.user_id));
+                let another = owner.and_then(|owner| upstream.memory().login_of_another_user(&owner.user_id));
                 if let (200, Some(another)) = (answer.status, another) {
                     let mut request = Request::new(hyper::Method::GET, "/orders?limit=1").with_token(&another.token);
                     let order = serde_json::json!({ "product_id": 1, "quantity": 1 });

@@ -18,7 +18,7 @@ fn strings(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn say_more(answer: &mut Answer, more: &str) {
+fn append_detail(answer: &mut Answer, more: &str) {
     answer.edit_json(|body| {
         body["detail"] = format!("{} {more}", body["detail"].as_str().unwrap_or_default()).into()
     });
@@ -82,19 +82,19 @@ pub(super) fn all() -> Vec<Mutant> {
             edit_answers(400, |request, answer| {
                 let mut sent = Vec::new();
                 strings(&request.json(), &mut sent);
-                say_more(answer, &sent.join(", "));
+                append_detail(answer, &sent.join(", "));
             })),
         mutant("a parameter is echoed", &["list_orders"], "a refusal never echoes the sent value", "writes the query into `detail`",
             edit_answers(400, |request, answer| {
                 let query = request.query().into_iter().map(|(_, value)| value).collect::<Vec<_>>().join(", ");
-                say_more(answer, &query);
+                append_detail(answer, &query);
             })),
         mutant("an unknown user differs from a wrong password", &["log_in"], "an unknown username and a wrong password get the same response", "adds a sentence for names that never logged in",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let name = request.json()["username"].as_str().unwrap_or_default().to_owned();
                 if answer.status == 401 && upstream.memory().login_of_name(&name).is_none() {
-                    say_more(&mut answer, "Who is that?");
+                    append_detail(&mut answer, "Who is that?");
                 }
                 answer
             }))),
@@ -109,7 +109,7 @@ pub(super) fn all() -> Vec<Mutant> {
                         }
                     }
                     (Some("log_in"), 401) if request.json()["username"].as_str().is_some_and(|name| memory.marks.contains(name)) => {
-                        say_more(&mut answer, "This account was deactivated.");
+                        append_detail(&mut answer, "This account was deactivated.");
                     }
                     _ => {}
                 }
@@ -120,7 +120,7 @@ pub(super) fn all() -> Vec<Mutant> {
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 404 && upstream.memory().order(request.id()).is_some() {
-                    say_more(&mut answer, "It belongs to another user.");
+                    append_detail(&mut answer, "It belongs to another user.");
                 }
                 answer
             }))),
@@ -128,7 +128,7 @@ pub(super) fn all() -> Vec<Mutant> {
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 404 && upstream.memory().login(request.id()).is_some() {
-                    say_more(&mut answer, "It is another user.");
+                    append_detail(&mut answer, "It is another user.");
                 }
                 answer
             }))),

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Performs another user's request as the owner.
-fn as_the_owner(upstream: Upstream, request: Request) -> AnswerFuture {
+fn with_owners_token(upstream: Upstream, request: Request) -> AnswerFuture {
     Box::pin(async move {
         let answer = upstream.send(&request).await;
         let user = upstream.memory().login(request.id());
@@ -56,9 +56,9 @@ fn register_despite_conflict(
 #[rustfmt::skip] // a table
 pub(super) fn all() -> Vec<Mutant> {
     vec![
-        mutant("another user is readable", &["get_user"], "reads the caller; any other id returns 404", "sends that user's token", handle(as_the_owner)),
-        mutant("another user changes a user", &["update_user"], "any other user returns 404", "sends that user's token", handle(as_the_owner)),
-        mutant("another user deactivates a user", &["deactivate_user"], "deactivates the caller; any other returns 404", "sends that user's token", handle(as_the_owner)),
+        mutant("another user is readable", &["get_user"], "reads the caller; any other id returns 404", "sends that user's token", handle(with_owners_token)),
+        mutant("another user changes a user", &["update_user"], "any other user returns 404", "sends that user's token", handle(with_owners_token)),
+        mutant("another user deactivates a user", &["deactivate_user"], "deactivates the caller; any other returns 404", "sends that user's token", handle(with_owners_token)),
         mutant("another user changes a password", &["change_password"], "replaces the user's own password; any other user returns 404", "sends that user's token and password",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;

@@ -162,7 +162,7 @@ async fn certificate_is_created_once_with_private_key() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn invalid_settings_fail_the_start() {
     let folder = folder();
-    let nowhere = Path::new("/nowhere");
+    let missing = Path::new("/nowhere");
     for (settings, said) in [
         (
             &[("MERCH_LOG_IN_ADDRESS_RATE", "0")][..],
@@ -195,7 +195,7 @@ async fn invalid_settings_fail_the_start() {
         ),
         (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/99")], "set_real_ip_from \"10.0.0.0/99\""),
     ] {
-        let refusal = Proxy::start_error(settings, nowhere).await;
+        let refusal = Proxy::start_error(settings, missing).await;
         assert!(refusal.contains(said), "{settings:?}: {refusal}");
     }
     std::fs::write(folder.path().join("tls.crt"), "x").unwrap();

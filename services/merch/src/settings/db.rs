@@ -308,19 +308,19 @@ mod tests {
         fs::write(&file, "p w&ä=%\n").unwrap();
         fs::write(&url_file, "postgres://u:old@h/d?sslmode=require\n").unwrap();
         let (file, url_file) = (file.to_str().unwrap(), url_file.to_str().unwrap());
-        let (plain, nowhere) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
+        let (plain, missing) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
         assert_eq!(
-            database(&plain).or_in(nowhere).unwrap(),
+            database(&plain).or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d")
         );
         let new = database(&[&plain[..], &["--database-password-file", file]].concat());
         assert_eq!(
-            new.or_in(nowhere).unwrap(),
+            new.or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25")
         );
         let both = database(&["--database-url-file", url_file, "--database-password", "x"]);
         assert_eq!(
-            both.or_in(nowhere).unwrap(),
+            both.or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d?sslmode=require&password=x")
         );
         assert!(!both.is_default() && both.check().is_ok());

@@ -96,10 +96,10 @@ async fn append_works_after_its_folder_is_restored() {
         Journal::open(&folder, JournalOptions { segment_bytes: 1, ..JournalOptions::default() })
             .unwrap();
     journal.append(event("one")).await.unwrap();
-    let away = outer.path().join("away");
-    fs::rename(&folder, &away).unwrap();
+    let renamed = outer.path().join("renamed");
+    fs::rename(&folder, &renamed).unwrap();
     assert!(matches!(journal.append(event("lost")).await.unwrap_err(), AppendError::Disk(_)));
-    fs::rename(&away, &folder).unwrap();
+    fs::rename(&renamed, &folder).unwrap();
     journal.append(event("two")).await.unwrap();
     assert_eq!(messages(&journal).await, ["one", "two"]);
 }
@@ -112,10 +112,10 @@ async fn failed_checkpoint_is_written_by_the_retry() {
     journal.append(event("one")).await.unwrap();
     let positions: Vec<JournalPosition> =
         journal.read(None, 10).await.unwrap().into_iter().map(|(position, _)| position).collect();
-    let away = outer.path().join("away");
-    fs::rename(&folder, &away).unwrap();
+    let renamed = outer.path().join("renamed");
+    fs::rename(&folder, &renamed).unwrap();
     assert!(journal.acknowledge(&positions).await.is_err());
-    fs::rename(&away, &folder).unwrap();
+    fs::rename(&renamed, &folder).unwrap();
     journal.acknowledge(&positions).await.unwrap();
     drop(journal);
     assert_eq!(
