@@ -132,7 +132,7 @@ async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
     assert_eq!(requests.len(), 3);
     assert!(
         requests[1].0 - requests[0].0 >= Duration::from_secs(1),
-        "it came back before `Retry-After` was over"
+        "the SDK retried before `Retry-After` had passed"
     );
     let first = header(&requests[0].1, "idempotency-key").unwrap();
     for (_, request) in &requests {

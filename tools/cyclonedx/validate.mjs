@@ -16,7 +16,7 @@ const components = [bill.metadata.component, ...bill.components];
 const known = new Set(components.map((component) => component["bom-ref"]));
 const depended = new Map(bill.dependencies.map((entry) => [entry.ref, entry.dependsOn]));
 for (const [reference, others] of depended) {
-  for (const each of [reference, ...others]) if (!known.has(each)) faults.push(`${each} is no component`);
+  for (const each of [reference, ...others]) if (!known.has(each)) faults.push(`${each} is not a component`);
 }
 // The program depends on each component.
 const reached = new Set();

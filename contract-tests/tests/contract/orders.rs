@@ -149,8 +149,11 @@ on_both_databases! {
     async fn concurrent_buyers_never_oversell(store: &TestStore) {
         const BUYERS: usize = 200;
         const PIECES: usize = 50;
-        let buyers: Vec<TestUser<'_>> =
-            stream::iter(0..BUYERS).map(|_| store.user()).buffer_unordered(CONCURRENT_REGISTRATIONS).collect().await;
+        let buyers: Vec<TestUser<'_>> = stream::iter(0..BUYERS)
+            .map(|_| store.user())
+            .buffer_unordered(CONCURRENT_REGISTRATIONS)
+            .collect()
+            .await;
         store.set_stock(1, PIECES as i32).await;
         let answers = join_all(buyers.iter().map(|buyer| buyer.order(1, 1).into_future())).await;
         let sold = answers.iter().filter(|answer| answer.status == 201).count();
@@ -174,8 +177,11 @@ on_both_databases! {
     }
 
     async fn concurrent_orders_and_cancels_conserve_stock(store: &TestStore) {
-        let buyers: Vec<TestUser<'_>> =
-            stream::iter(0..16).map(|_| store.user()).buffer_unordered(CONCURRENT_REGISTRATIONS).collect().await;
+        let buyers: Vec<TestUser<'_>> = stream::iter(0..16)
+            .map(|_| store.user())
+            .buffer_unordered(CONCURRENT_REGISTRATIONS)
+            .collect()
+            .await;
         store.set_stock(2, 40).await;
         let bought = join_all(buyers.iter().map(async |buyer| {
             let (mut kept, mut placed, mut refused, mut cancelled) = (0, 0, 0, 0);

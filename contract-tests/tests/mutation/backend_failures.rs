@@ -79,7 +79,7 @@ impl Buyer {
             .replace("{product_id}", "1");
         assert!(
             !path.contains('{'),
-            "{}: say here what stands for the parameter of {path}",
+            "{}: add a value for the parameter of {path} here",
             operation.id
         );
         let mut request = Request::new(operation.method.clone(), path);
@@ -105,7 +105,7 @@ impl Buyer {
                 json!({ "current_password": PASSWORD, "new_password": "a much longer battery staple" })
             }
             "place_order" => json!({ "product_id": 1, "quantity": 1 }),
-            other => panic!("say here which body {other} takes"),
+            other => panic!("add the body of {other} here"),
         }
     }
 }

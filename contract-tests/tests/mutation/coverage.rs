@@ -45,7 +45,7 @@ fn with_extra_status() -> Arc<Document> {
     assert_eq!(
         merch_contract::OPENAPI_YAML.matches(greeting).count(),
         1,
-        "greet stands there as this test knows it"
+        "expected the response 200 of greet in openapi.yaml"
     );
     let text = merch_contract::OPENAPI_YAML.replace(
         greeting,

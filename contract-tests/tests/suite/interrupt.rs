@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the suite cancels its orders; a second signal exits at once.
+//! SIGINT and SIGTERM: the suite cancels its orders; a second signal exits immediately.
 
 use std::{process::Command, time::Duration};
 
@@ -59,7 +59,7 @@ async fn second_signal_exits_at_once() {
         .await
         .expect("the program reports the interrupt")
         .unwrap();
-    assert!(line.contains("interrupt again to exit at once"), "{line}");
+    assert!(line.contains("interrupt again to exit immediately"), "{line}");
     signal(&child, "INT");
     let output = wait(child).await;
     assert_eq!(output.status.code(), Some(130));

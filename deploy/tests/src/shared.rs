@@ -42,7 +42,7 @@ pub async fn with_stack(
     };
     let stack = match STACK.get_or_init(up).await {
         Ok(stack) => stack,
-        Err(why) => panic!("there is no stack: {why}"),
+        Err(why) => panic!("the stack failed to start: {why}"),
     };
     let kept = SaveLogs { stack, name };
     let began = Instant::now();

@@ -103,7 +103,7 @@ impl Owners {
     /// Opens a regular file of one of these owners.
     ///
     /// # Errors
-    /// If it is no regular file, has another owner, or cannot be opened.
+    /// If it is not a regular file, has another owner, or cannot be opened.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(OpenOptions::new().read(true), path)
     }

@@ -24,7 +24,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         .map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string());
     vec![
         Cell::text(outcome.name),
-        Cell::text(if outcome.made { "made" } else { "kept" }),
+        Cell::text(if outcome.made { "created" } else { "kept" }),
         Cell::text(expires),
     ]
 }

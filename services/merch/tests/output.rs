@@ -419,7 +419,7 @@ fn roles_keep_serving_without_output() {
                     let child = command.env("MERCH_HASH_COST", "10").spawn().unwrap();
                     drop(command);
                     wait_until_ready(&free);
-                    // By now a failed announcement would have ended the role.
+                    // By now, a failure to print the addresses would have ended the role.
                     let health = run(&["health", "--admin-listen", &free]);
                     assert!(health.status.success(), "{role} {streams:?}: {health:?}");
                     signal(child.id(), "-TERM");

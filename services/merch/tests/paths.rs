@@ -77,7 +77,7 @@ fn special_folder_names_are_separate_stores() {
         .into_iter()
         .flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")])
         .collect();
-    assert_eq!(names_in(&folder), expected, "nothing is made under another name");
+    assert_eq!(names_in(&folder), expected, "nothing is created under another name");
     assert_eq!(names_in(parent.path()), BTreeSet::from(["stores".to_owned()]));
     for (index, name) in NAMES.into_iter().enumerate() {
         let stock = format!("{{\"stock\":{}}}\n", index + 1);
@@ -160,7 +160,7 @@ fn unusable_sqlite_path_is_explained() {
         ));
         assert!(message.contains("not UTF-8"), "{message}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is created");
 
     // A usable link to an unusable path.
     let (real, link) = (folder.path().join(bytes), folder.path().join("link"));
@@ -169,7 +169,10 @@ fn unusable_sqlite_path_is_explained() {
     let message =
         startup_error(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
     assert!(message.contains("not UTF-8"), "{message}");
-    assert!(!real.join("jwt.key").exists() && !real.join("admin.key").exists(), "no key is made");
+    assert!(
+        !real.join("jwt.key").exists() && !real.join("admin.key").exists(),
+        "no key is created"
+    );
 }
 
 #[test]

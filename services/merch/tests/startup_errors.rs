@@ -229,7 +229,7 @@ fn every_invalid_variable_is_named_with_its_option() {
             assert!(!secret || !stderr.contains("hush"), "{command:?} {variable}: {stderr}");
             assert!(
                 !data_dir.exists(),
-                "{command:?} {variable}: it was judged only after the data folder was made"
+                "{command:?} {variable}: the data folder was created before the setting was checked"
             );
             tried += 1;
         }
@@ -307,7 +307,7 @@ fn contradicting_settings_are_refused_before_changes() {
             message.starts_with(start) && message.contains("expected"),
             "{command:?} {settings:?}: {message}"
         );
-        assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was made");
+        assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was created");
     }
 }
 

@@ -457,7 +457,7 @@ fn store_is_degraded_without_kafka() {
     let deadline = Instant::now() + TIMEOUT;
     let reasons = loop {
         let (status, body) = http(&admin, "GET", "/readyz", None, None);
-        assert_eq!(status, 200, "a balancer goes on sending requests: {body}");
+        assert_eq!(status, 200, "the balancer must keep sending requests: {body}");
         let reasons = body["reasons"].to_string();
         if body["status"] == "degraded"
             && reasons.contains("has waited for")
@@ -473,7 +473,7 @@ fn store_is_degraded_without_kafka() {
     assert!(health.status.success(), "{health:?}");
     let health = String::from_utf8(health.stdout).unwrap();
     assert!(
-        health.starts_with("ready, but degraded (asked ") && health.contains("has waited for"),
+        health.starts_with("ready, but degraded at ") && health.contains("has waited for"),
         "{health}"
     );
     assert_eq!(http(&api, "GET", "/products", None, None).0, 200);

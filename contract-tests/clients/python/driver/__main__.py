@@ -30,7 +30,7 @@ class Taken:
 def _take(step: Step, url: str, variables: Variables) -> None:
     token = None if step.token is None else variables.resolve(step.token)
     if not isinstance(token, str | None):
-        raise Misuse("the token is no text")
+        raise Misuse("the token is not a string")
     path, header, body = (variables.resolve_all(members) for members in (step.path, step.header, step.body))
 
     def send(query: Members) -> Answer:

@@ -141,7 +141,7 @@ impl<'j> Step<'j> {
                 let token = variables.fill(token).map_err(Stop::Invalid)?;
                 let token = token
                     .as_str()
-                    .ok_or_else(|| Stop::Invalid("the token is no text".to_owned()))?;
+                    .ok_or_else(|| Stop::Invalid("the token is not a string".to_owned()))?;
                 store.with_token(token).map_err(|error| Stop::Invalid(error.to_string()))?
             }
             None => store.clone(),
@@ -162,7 +162,7 @@ impl<'j> Step<'j> {
         for (name, place) in self.all.get("keep").and_then(Value::as_object).into_iter().flatten() {
             let place = place
                 .as_str()
-                .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is no text")))?;
+                .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is not a string")))?;
             let value = outcome.at(place).ok_or_else(|| {
                 Stop::Difference(format!("expected {place} to keep, got nothing"))
             })?;

@@ -38,7 +38,7 @@ fn outcome<T: Serialize, E: Serialize + Debug>(
 fn understood<T: Serialize>(answer: ResponseValue<T>) -> Result<Outcome, Stop> {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body = serde_json::to_value(answer.into_inner())
-        .map_err(|error| Stop::Invalid(format!("the result is no JSON: {error}")))?;
+        .map_err(|error| Stop::Invalid(format!("the result is not JSON: {error}")))?;
     Ok(Outcome { status, headers, body })
 }
 
@@ -184,7 +184,7 @@ pub(crate) async fn call(
             let order_id = arguments.required::<types::OrderId>("path", "order_id")?;
             outcome(store.cancel_order().order_id(order_id).send().await)
         }
-        other => Err(Stop::Invalid(format!("{other:?} is no operation of this client"))),
+        other => Err(Stop::Invalid(format!("{other:?} is not an operation of this client"))),
     }
 }
 

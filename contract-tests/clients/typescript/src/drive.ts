@@ -25,7 +25,7 @@ function resolved(variables: Variables, members: Members): Members {
 async function take(step: Step, url: string, variables: Variables): Promise<void> {
   const token = step.token === undefined ? undefined : variables.resolve(step.token);
   if (token !== undefined && typeof token !== "string") {
-    throw new Misuse("the token is no text");
+    throw new Misuse("the token is not a string");
   }
   const [path, header, body] = [step.path, step.header, step.body].map((members) => resolved(variables, members)) as [Members, Members, Members];
   const send = async (query: Members): Promise<Outcome> => {

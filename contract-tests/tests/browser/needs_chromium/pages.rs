@@ -52,7 +52,7 @@ const REPORTED: [(&str, &str); 17] = [
     ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
     ("foreign request", "a request to another host: http://telemetry.example/beat"),
     ("other port", "a request to another host: http://127.0.0.1:9/"),
-    ("foreign socket", "a connection that is no request: ws://agent.example/"),
+    ("foreign socket", "a connection that is not a request: ws://agent.example/"),
     ("console error", "the console has the error \"broken\""),
     ("console warning", "the console has the warning \"deprecated\""),
     ("exception", "an uncaught exception: uncaught"),

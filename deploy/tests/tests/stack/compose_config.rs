@@ -122,7 +122,7 @@ async fn every_compose_configuration_is_hardened() {
             let expected = if overlays.contains(&SECRETS) { 0 } else { settings.secrets().len() };
             ensure!(
                 shown == expected,
-                "{overlays:?}: {shown} secrets stand in environments, expected {expected}"
+                "{overlays:?}: expected {expected} secrets in environments, got {shown}"
             );
         }
         Ok(())

@@ -165,7 +165,7 @@ async fn credentials_are_visible_only_to_their_services() {
         for (name, _) in &secrets {
             ensure!(
                 ALLOWED_SERVICES.iter().any(|(known, _)| known == name),
-                "{name} is a secret that this test does not know; say who may see it"
+                "{name} is a new secret; add the services that may see it to ALLOWED_SERVICES"
             );
         }
         let mut looked = 0;

@@ -74,7 +74,7 @@ async fn with_files(folder: &Path) -> Result<()> {
     };
     ensure!(
         made.secrets().iter().all(|(_, value)| opens_nothing(value)),
-        "a secret stands in .env, too"
+        "a secret is also in .env"
     );
     ensure!(
         made.get("COMPOSE_FILE") == Some("compose.yaml:compose.secrets.yaml"),
@@ -146,6 +146,6 @@ async fn order_and_rotate_password(
     );
     let connections =
         stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'merch'").await?;
-    ensure!(connections != "0", "there is no connection");
+    ensure!(connections != "0", "expected a connection, got none");
     Ok(())
 }

@@ -150,7 +150,7 @@ fn events_survive_repeated_kills_of_logging() {
         let expected: Vec<_> = buyers.into_iter().flat_map(|buyer| buyer.join().unwrap()).collect();
         (expected, running)
     });
-    assert!(expected.len() > 20, "only {} events came about", expected.len());
+    assert!(expected.len() > 20, "expected more than 20 events, got {}", expected.len());
 
     let mut missing: HashSet<(String, String)> =
         expected.iter().map(|(subject, event)| (subject.clone(), (*event).to_owned())).collect();
