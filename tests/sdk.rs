@@ -74,7 +74,8 @@ impl Server {
                         if status < 400 { "application/json" } else { "application/problem+json" };
                     let length = body.len();
                     let answer = format!(
-                        "HTTP/1.1 {status} x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
+                        "HTTP/1.1 {status} x\r\nContent-Type: {media_type}\r\n\
+                         Content-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
                     );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }

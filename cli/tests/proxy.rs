@@ -27,7 +27,8 @@ fn recording_proxy() -> (String, Arc<Mutex<String>>) {
             let length = connection.read(&mut bytes).unwrap();
             seen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
             let body = json!({ "name": "Merch", "message": "Hello", "version": "1", "documentation": "/docs" }).to_string();
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                        content-length";
             let _ = write!(connection, "{head}: {}\r\n\r\n{body}", body.len());
         }
     });

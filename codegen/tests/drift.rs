@@ -445,8 +445,7 @@ fn difference_shows_pointer_and_both_values() {
     let differences = compare(&changed(document(), &change), &emitted());
     assert_eq!(
         differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "/paths/~1books/get/parameters/query limit/schema/maximum: the contract says 99, the server emits 100"
-        ]
+        ["/paths/~1books/get/parameters/query limit/schema/maximum: the contract says 99, the \
+          server emits 100"]
     );
 }

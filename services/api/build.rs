@@ -32,7 +32,7 @@ fn swagger_ui(out: &Path) -> io::Result<()> {
         .collect::<io::Result<Vec<String>>>()?;
     for wanted in SWAGGER_UI {
         let parent = if wanted == "LICENSE" { "" } else { "dist/" };
-        // The archive's one folder has the version in its name.
+        // The archive's one directory has the version in its name.
         let name = names.iter().find(|name| {
             name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}"))
         });

@@ -110,7 +110,10 @@ pub(super) fn check_with(
     }
     let errors = problem.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
     if (code == "invalid_request") != (errors > 0) {
-        faults.push(format!("body /errors: expected faults exactly with the code invalid_request, got {errors} with {code:?}"));
+        faults.push(format!(
+            "body /errors: expected faults exactly with the code invalid_request, got {errors} \
+             with {code:?}"
+        ));
     }
     let body = String::from_utf8_lossy(exchange.body);
     if let Some(trace) = STACK_TRACES.iter().find(|trace| body.contains(*trace)) {

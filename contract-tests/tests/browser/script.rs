@@ -1,4 +1,4 @@
-//! Runs the Node programs in this folder.
+//! Runs the Node programs in this directory.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,11 +12,11 @@ use tokio::{process::Command, time::timeout};
 /// Far more than a script takes on a busy machine.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Cargo's target folder, which contains the installed tools and the screenshots.
+/// Cargo's target directory, which contains the installed tools and the screenshots.
 pub(crate) fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
-        .expect("cargo makes the folder `tmp` in its target folder")
+        .expect("cargo makes the directory `tmp` in its target directory")
 }
 
 /// Runs a script and parses the JSON that it prints.

@@ -154,11 +154,11 @@ const FAULTS: [Fault; 5] = [
 
 async fn detects(language: &'static str) {
     let store = store().await;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let driver = Driver::of(language).await;
     let journey = Journey::read().until(LAST_READ_STEP);
 
-    let run = drive(&driver, &journey, store.url(), folder.path()).await;
+    let run = drive(&driver, &journey, store.url(), dir.path()).await;
     assert_eq!(run.code, Some(0), "the unmodified journey: {run}");
     let reason = "a reason of more than twenty letters";
     let skipping = journey.clone().with("an unknown product", "/expect/status", json!(200)).with(
@@ -166,7 +166,7 @@ async fn detects(language: &'static str) {
         "/not_in",
         json!({ language: reason }),
     );
-    let run = drive(&driver, &skipping, store.url(), folder.path()).await;
+    let run = drive(&driver, &skipping, store.url(), dir.path()).await;
     assert_eq!(run.code, Some(0), "unsupported steps are skipped: {run}");
     let skipped = (1..).zip(skipping.steps()).filter_map(|(number, step)| {
         Some(format!("{number} {} {}", step.operation(), step.not_in(language)?))
@@ -176,7 +176,7 @@ async fn detects(language: &'static str) {
     for (name, pointer, value, words) in changed_expectations() {
         let what = format!("{name}: {pointer} {value}");
         let run =
-            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), dir.path())
                 .await;
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);
@@ -184,7 +184,7 @@ async fn detects(language: &'static str) {
     for (name, pointer, value, word) in invalid_steps() {
         let what = format!("{name}: {pointer} {value}");
         let run =
-            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), dir.path())
                 .await;
         run.expect_failure(&what, 2, &[word]);
     }
@@ -193,7 +193,7 @@ async fn detects(language: &'static str) {
         journey.clone().with("the catalogue on one page", "/expect", json!({ "status": 200 }));
     for (number, (name, fault, words)) in FAULTS.into_iter().enumerate() {
         let server = FaultyServer::start(store.url(), fault).await;
-        let run = drive(&driver, &trusting, &server.url, folder.path()).await;
+        let run = drive(&driver, &trusting, &server.url, dir.path()).await;
         let what = format!("fault {number}, at {name}");
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);

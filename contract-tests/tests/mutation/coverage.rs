@@ -27,8 +27,9 @@ fn missing(declared: &BTreeSet<Cell>, exercised: &BTreeSet<Cell>) -> Vec<String>
         declared.difference(exercised).filter(|(operation, status)| !excepted(operation, *status));
     left.map(|(operation, status)| {
         format!(
-            "{operation} declares {status}, but no test gets it: write a case in contract-tests/src/cases/; \
-             if the operation cannot send it, remove it from openapi.yaml"
+            "{operation} declares {status}, but no test gets it: write a case in \
+             contract-tests/src/cases/; if the operation cannot send it, remove it from \
+             openapi.yaml"
         )
     })
     .collect()

@@ -68,7 +68,12 @@ impl SuiteStore {
     /// Restocks after mutants.
     pub(crate) async fn restock(&self) {
         let wanted = format!("CASE id WHEN 3 THEN {LAST_STOCK} ELSE {STOCK} END");
-        self.store.sql(&format!("UPDATE products SET stock = {wanted}, version = version + 1 WHERE stock <> {wanted}")).await;
+        self.store
+            .sql(&format!(
+                "UPDATE products SET stock = {wanted}, version = version + 1 WHERE stock <> \
+                 {wanted}"
+            ))
+            .await;
     }
 }
 

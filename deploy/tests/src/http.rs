@@ -204,7 +204,8 @@ mod tests {
 
     #[tokio::test]
     async fn responses_and_missing_responses_are_recorded() {
-        let busy = "HTTP/1.1 503 Busy\r\nX-Request-Id: r1\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{\"code\":\"unavailable\"}";
+        let busy = "HTTP/1.1 503 Busy\r\nX-Request-Id: r1\r\nConnection: close\r\n\
+                    Content-Length: 22\r\n\r\n{\"code\":\"unavailable\"}";
         let client = Client::new(server(vec![busy, ""]).await).unwrap();
         let response = client.post("/orders").header("Idempotency-Key", "k").send().await.unwrap();
         assert!(

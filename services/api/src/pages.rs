@@ -27,18 +27,19 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Allows nothing inline and nothing from another host. Swagger UI's style sheet contains its icons
 /// as `data:` URLs.
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// Allows inline styles, because Scalar writes its style sheet into the page.
-const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' \
+                             'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action \
+                             'self'; frame-ancestors 'none'";
 
 /// Clients may store the response and must revalidate it, which the entity tag makes cheap.
 const REVALIDATE: &str = "no-cache";
 /// For the files of Swagger UI and Scalar, which change only with their releases.
 const CACHE_ONE_HOUR: &str = "public, max-age=3600";
 
-/// Includes a file of the folder `pages`.
+/// Includes a file of the directory `pages`.
 macro_rules! own {
     ($file:literal) => {
         Content::plain(include_bytes!(concat!("pages/", $file)))

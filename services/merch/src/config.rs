@@ -64,7 +64,8 @@ pub(crate) fn api(
     if config.hash_cost.is_weak() {
         tracing::warn!(
             hash_cost = settings.hash_cost,
-            "password hashes are too cheap to protect passwords; set --hash-cost to 17 or more outside of tests"
+            "password hashes are too cheap to protect passwords; set --hash-cost to 17 or more \
+             outside of tests"
         );
     }
     if let Some(at_once) = settings.hash_concurrency {
@@ -211,8 +212,8 @@ mod tests {
         let mut shown = vec![format!("{arguments:?}"), format!("{arguments:#?}")];
 
         let store = arguments.whole_store;
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir::open(folder.path(), &[]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path(), &[]).unwrap();
         let configured = signing_key::from_settings(&store.keys).unwrap();
         let keys = Keys { signing: configured.signing.unwrap(), verifying: configured.verifying };
         shown.push(format!("{keys:?}"));
@@ -226,7 +227,7 @@ mod tests {
             "{:?}",
             api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()
         ));
-        let location = store.database.or_in(folder.path()).unwrap();
+        let location = store.database.or_in(dir.path()).unwrap();
         shown.push(format!("{location:?}"));
         let mut db = db(
             &store.db,

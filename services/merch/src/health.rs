@@ -95,12 +95,14 @@ mod tests {
             parse_readiness(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"),
             Ok("ready at 127.0.0.1:9".to_owned())
         );
-        let degraded = "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
+        let degraded = "HTTP/1.0 200 OK\r\n\r\n\
+                        {\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
         assert_eq!(
             parse_readiness(admin, degraded),
             Ok("ready, but degraded at 127.0.0.1:9: events: they wait".to_owned())
         );
-        let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
+        let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n\
+                         {\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
         assert_eq!(
             parse_readiness(admin, not_ready).unwrap_err().to_string(),
             "not ready at 127.0.0.1:9: db: starting; kafka: gone"

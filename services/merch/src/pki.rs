@@ -8,13 +8,13 @@ use crate::{
 };
 
 pub(crate) fn run(command: &Pki) -> Result<(), CommandError> {
-    let (folder, renew) = match command {
-        Pki::Init(folder) => (folder, Renew::Due),
-        Pki::Renew(folder) => (folder, Renew::All),
+    let (dir, renew) = match command {
+        Pki::Init(dir) => (dir, Renew::Due),
+        Pki::Renew(dir) => (dir, Renew::All),
     };
-    let outcomes = make(&folder.pki_dir, renew, folder.pki_lifetime)?;
+    let outcomes = make(&dir.pki_dir, renew, dir.pki_lifetime)?;
     let rows: Vec<_> = outcomes.iter().map(row).collect();
-    let done = format!("the certificates are in {}", folder.pki_dir.display());
+    let done = format!("the certificates are in {}", dir.pki_dir.display());
     Ok(print_done(done, table(&["certificate", "", "expires"], &rows))?)
 }
 

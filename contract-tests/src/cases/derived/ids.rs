@@ -126,8 +126,8 @@ async fn refused_as_unknown(
     not_found(&unknown_id, case)?;
     if let Some(member) = difference(others.json(), unknown_id.json()) {
         let message = format!(
-            "{case}: expected equal problems except for `instance` and `request_id`, got different values of \
-             `{member}`, which reveal the id"
+            "{case}: expected equal problems except for `instance` and `request_id`, got different \
+             values of `{member}`, which reveal the id"
         );
         return Err(others.fail(message).and(&unknown_id));
     }

@@ -151,11 +151,17 @@ impl Target {
         for parameter in operation.parameters.iter().filter(|parameter| parameter.required) {
             let value = match self.runtime_value(context, plan, &parameter.name).await? {
                 Some(value) => value,
-                None => {
-                    parameter.example.clone().or_else(|| members::sample(&self.document, &parameter.schema, extent)).ok_or_else(|| {
-                        Failure::new(format!("the document has no example of the parameter {}, and the suite cannot generate one", parameter.name))
-                    })?
-                }
+                None => parameter
+                    .example
+                    .clone()
+                    .or_else(|| members::sample(&self.document, &parameter.schema, extent))
+                    .ok_or_else(|| {
+                        Failure::new(format!(
+                            "the document has no example of the parameter {}, and the suite cannot \
+                             generate one",
+                            parameter.name
+                        ))
+                    })?,
             };
             request.set(parameter.location, &parameter.name, &plain(&value));
         }

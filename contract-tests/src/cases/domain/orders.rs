@@ -346,7 +346,8 @@ async fn own_only(context: Context) -> Result<(), Failure> {
     ensure!(
         owners.iter().all(|owner| *owner == other.id),
         &stolen,
-        "expected only the user's own orders for another user's page token, got orders of {owners:?}"
+        "expected only the user's own orders for another user's page token, got orders of \
+         {owners:?}"
     );
 
     for order in &orders {

@@ -117,7 +117,8 @@ pub(super) async fn expect_stock(
     ensure!(
         came == wanted,
         &answer,
-        "{when} expected a stock of {wanted} of product {product_id}, got {came} (or another client bought it)"
+        "{when} expected a stock of {wanted} of product {product_id}, got {came} (or another \
+         client bought it)"
     );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts in the parent folder have
-//! the checks.
+//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts in the parent directory
+//! have the checks.
 
 use std::collections::BTreeMap;
 

@@ -111,7 +111,8 @@ async fn inject_fault(stack: &Stack, service: &str, fault: Fault) -> Result<Vec<
     progress(
         &name,
         &format!(
-            "{} requests in flight at the fault (slowest before: {}); the last affected one began {} after; healthy again in {}",
+            "{} requests in flight at the fault (slowest before: {}); the last affected one began \
+             {} after; healthy again in {}",
             in_flight,
             format_duration(usual),
             format_duration(last),

@@ -12,14 +12,14 @@ const SECRETS: &str = "compose.secrets.yaml";
 
 /// Runs `docker compose config` with these overlays and new secrets. Returns the configuration and
 /// the settings.
-async fn compose_config(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
+async fn compose_config(dir: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
     let mut settings =
         Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
     settings.set("MERCH_SECRETS_DIR", "/somewhere");
-    let env = folder.join("env");
+    let env = dir.join("env");
     settings.write(&env)?;
     let mut compose = Command::new("docker")
-        .in_folder(root())
+        .in_dir(root())
         .env("COMPOSE_ENV_FILES", "")
         .args(["compose", "--env-file"])
         .args([&env]);
@@ -101,8 +101,8 @@ fn is_hardened(composed: &Value) -> Result<()> {
 }
 
 async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    if let Err(error) = check(folder.path()).await {
+    let dir = tempfile::tempdir().expect("a directory");
+    if let Err(error) = check(dir.path()).await {
         panic!("{error:#}");
     }
 }
@@ -110,10 +110,10 @@ async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn every_compose_configuration_is_hardened() {
-    checked(async |folder| {
+    checked(async |dir| {
         for overlays in [&[][..], &[SECRETS], &[ZOOKEEPER], &[SECRETS, ZOOKEEPER]] {
             let files: Vec<PathBuf> = overlays.iter().map(PathBuf::from).collect();
-            let (composed, settings) = compose_config(folder, &files).await?;
+            let (composed, settings) = compose_config(dir, &files).await?;
             is_hardened(&composed).with_context(|| format!("{overlays:?}"))?;
             let text =
                 services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
@@ -133,9 +133,9 @@ async fn every_compose_configuration_is_hardened() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn zookeeper_overlay_replaces_only_kraft() {
-    checked(async |folder| {
-        let (plain, _) = compose_config(folder, &[]).await?;
-        let (seeds, _) = compose_config(folder, &[ZOOKEEPER.into()]).await?;
+    checked(async |dir| {
+        let (plain, _) = compose_config(dir, &[]).await?;
+        let (seeds, _) = compose_config(dir, &[ZOOKEEPER.into()]).await?;
         let names =
             |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let mut expected = names(&plain);
@@ -193,16 +193,16 @@ async fn zookeeper_overlay_replaces_only_kraft() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn documented_override_replaces_the_database() {
-    checked(async |folder| {
+    checked(async |dir| {
         let page = std::fs::read_to_string(root().join("docs/scaling.md"))?;
         let sample = page
             .split("```yaml\n")
             .nth(1)
             .and_then(|rest| rest.split("```").next())
             .context("a sample in docs/scaling.md")?;
-        let file = folder.join("compose.override.yaml");
+        let file = dir.join("compose.override.yaml");
         std::fs::write(&file, sample)?;
-        let (composed, _) = compose_config(folder, &[file]).await?;
+        let (composed, _) = compose_config(dir, &[file]).await?;
         ensure!(
             composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(),
             "postgres is still there"
@@ -225,8 +225,8 @@ async fn documented_override_replaces_the_database() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn each_role_mounts_only_its_own_key() {
-    checked(async |folder| {
-        let (composed, _) = compose_config(folder, &[]).await?;
+    checked(async |dir| {
+        let (composed, _) = compose_config(dir, &[]).await?;
         for (name, service) in services(&composed).filter(|(name, _)| *name != "pki") {
             let keys: Vec<_> = service["volumes"]
                 .as_array()

@@ -66,8 +66,8 @@ async fn unusable_certificate_files_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unix_socket_identifies_the_same_user() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a b,c").join("db.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b,c").join("db.sock");
     fs::create_dir(path.parent().unwrap()).unwrap();
     let server = Server::start(&ListenAddress::Unix(path.clone()), &Transport::default()).await;
     assert!(

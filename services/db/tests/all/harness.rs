@@ -64,7 +64,7 @@ pub(crate) struct TestDatabase {
 }
 
 enum Cleanup {
-    Folder(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
+    Directory(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
     Database {
         server: String,
         name: String,
@@ -82,9 +82,9 @@ impl TestDatabase {
 
     /// The file does not exist.
     pub(crate) fn empty_sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = sqlite_url(&folder.path().join("store.db"));
-        Self { url, _cleanup: Cleanup::Folder(folder) }
+        let dir = tempfile::tempdir().unwrap();
+        let url = sqlite_url(&dir.path().join("store.db"));
+        Self { url, _cleanup: Cleanup::Directory(dir) }
     }
 
     pub(crate) async fn postgres() -> Self {

@@ -19,11 +19,11 @@ rm -rf "$1"
 pub(crate) struct Reaper(Child);
 
 impl Reaper {
-    /// Watches the processes with ids in `folder/*/pid`, and removes the folder.
-    pub(crate) fn of(folder: &Path) -> Self {
+    /// Watches the processes with ids in `directory/*/pid`, and removes the directory.
+    pub(crate) fn of(dir: &Path) -> Self {
         let child = Command::new("sh")
             .args(["-c", SCRIPT, "reaper"])
-            .arg(folder)
+            .arg(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
