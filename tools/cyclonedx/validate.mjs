@@ -1,5 +1,5 @@
 // Validates a bill of materials by the strict schema of its version of CycloneDX, and by further rules.
-// `node validate.mjs FILE`; NODE_TOOLS is the folder with node_modules.
+// `node validate.mjs FILE`; NODE_TOOLS is the directory with node_modules.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";

@@ -24,7 +24,7 @@ function findChromium() {
   const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
   const places = process.env.CHROMIUM
     ? [process.env.CHROMIUM]
-    : names.flatMap((name) => process.env.PATH.split(delimiter).map((folder) => join(folder, name)));
+    : names.flatMap((name) => process.env.PATH.split(delimiter).map((directory) => join(directory, name)));
   const found = places.find((place) => {
     try {
       accessSync(place, constants.X_OK);
