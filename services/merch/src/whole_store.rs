@@ -132,7 +132,7 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
     result
 }
 
-/// Bound before anything else starts, so that a port in use fails the start at once.
+/// Bound before anything else starts, so that a port in use fails the start immediately.
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,

@@ -149,7 +149,7 @@ fn check(arguments: &[&str], effect: &Effect<'_>, out: Stream) {
     }
 }
 
-/// With gRPC ports for other roles.
+/// Starts a store with gRPC ports for other roles.
 fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";

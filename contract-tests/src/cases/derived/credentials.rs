@@ -1,4 +1,4 @@
-//! Tokens that are missing, malformed, forged, expired or another user's; and operations without a
+//! Tokens that are missing, malformed, forged, expired or another user's. Operations that need no
 //! token.
 
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Tokens: valid at once, revoked at once, and only for their user.
+//! Tokens: valid immediately, revoked immediately, and only for their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +14,12 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("log_in", 200, "a new token is valid at once, for its user", valid_at_once),
+        Case::new(
+            "log_in",
+            200,
+            "a new token is valid immediately, for its user",
+            valid_immediately,
+        ),
         Case::new(
             "log_out",
             204,
@@ -44,7 +49,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn valid_at_once(context: Context) -> Result<(), Failure> {
+async fn valid_immediately(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let answer = log_in(&context, &user.username, &user.password).expect(200).await?;
     equal(&answer, "`user_id`", text(&answer, "user_id")?, user.id.as_str())?;

@@ -241,7 +241,7 @@ pub(crate) struct TestService {
 pub(crate) fn config(test_database: &TestDatabase) -> Config {
     let mut config = Config::new(&test_database.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
-    // Without a server the service fails at once.
+    // Without a server the service fails immediately.
     config.pool.start_timeout = Duration::ZERO;
     // One call may have many orders of one user.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();

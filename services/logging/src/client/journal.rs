@@ -340,7 +340,7 @@ impl EventSource for Journal {
     async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
         let oldest =
             self.read(None, 1).await?.into_iter().next().map(|(_, event)| OldestEvent::of(event));
-        // Replayed events were shipped before, so their age means nothing.
+        // Replayed events were shipped before, so their age is meaningless.
         let replays = self.0.shared.options.replay_retained;
         Ok(oldest.map(|oldest| if replays { OldestEvent { time: None, ..oldest } } else { oldest }))
     }
@@ -376,7 +376,7 @@ impl Shared {
             return Ok(());
         }
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
-        // During a replay the checkpoint is already further.
+        // During a replay, the checkpoint is already ahead.
         if acknowledged > on_disk {
             checkpoint::write(&self.dir, acknowledged)?;
             let obsolete =

@@ -1,5 +1,5 @@
-//! Kills the brokers when this process ends, because `exit` drops no statics: the reaper waits
-//! until a pipe closes.
+//! Kills the brokers when this process exits, because statics are not dropped at exit. The reaper
+//! is a child process that waits until a pipe closes.
 
 use std::{
     path::Path,

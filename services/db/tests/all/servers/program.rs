@@ -100,7 +100,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SIGQUIT ends PostgreSQL and its child processes at once. Other programs may ignore it.
+        // SIGQUIT ends PostgreSQL and its child processes immediately. Other programs may ignore
+        // it.
         if !self.ended() {
             self.signal("-QUIT");
         }
