@@ -430,7 +430,7 @@ fn equivalent_spellings_are_no_difference() {
         ("/components/parameters/Limit/schema/maximum", Some(json!(100.0))),
         ("/components/schemas/Genre/enum", Some(json!(["poetry", "non-fiction", "prose"]))),
         ("/components/schemas/Loan/required", Some(json!(["to", "note", "pin", "days"]))),
-        ("/components/schemas/Book/properties/id/nullable", Some(json!(true))), // beside a `$ref`, where it means nothing
+        ("/components/schemas/Book/properties/id/nullable", Some(json!(true))), // beside a `$ref`, where it has no effect
         ("/components/securitySchemes/readerCard/scheme", Some(json!("Bearer"))),
         ("/components/schemas/Genre/description", Some(json!("What kind of book.\n"))),
     ] {

@@ -449,7 +449,7 @@ fn store_is_degraded_without_kafka() {
         Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
     assert!(
         !store.printed.contains("no authentication"),
-        "that is of the embedded broker: {}",
+        "expected no warning about the embedded broker: {}",
         store.printed
     );
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
