@@ -22,10 +22,11 @@ const INTERRUPTED: i32 = 130;
 const ABOUT: &str = "\
 Tests a running implementation of the SUSTech Merch Store's openapi.yaml over HTTP.
 
-The suite registers users, places orders, changes and cancels them. At the end, even after Ctrl-C, it cancels its orders and deactivates its users. A second \
-Ctrl-C exits immediately.
+The suite registers users, changes them, and places and cancels orders. At the end, even after \
+Ctrl-C, it cancels its orders and deactivates its users. A second Ctrl-C exits immediately.
 
-Standard output gets a table of every operation with every declared status, and each failure with a curl command that repeats it.";
+Prints a table of every operation and declared status, and each failure with a curl command that \
+repeats it.";
 
 const AFTER_HELP: &str = "\
 Examples:

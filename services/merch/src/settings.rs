@@ -19,8 +19,9 @@ const ABOUT: &str = "\
 The SUSTech Merch Store.
 
 Without a subcommand: runs the whole store in one process. No setting is required: the database is \
-an SQLite file and the Kafka broker is in memory. The data directory contains the database and the key \
-that signs tokens. When the store is ready, it prints its addresses and writes them to run.json there.
+an SQLite file and the Kafka broker is in memory. The data directory contains the database and the \
+key that signs tokens. When the store is ready, it prints its addresses and writes them to run.json \
+in the data directory.
 
 Every option has an environment variable, named in its help; the option wins. Prefer variables or \
 files for passwords and keys: other users of a machine can see the options of a program.";

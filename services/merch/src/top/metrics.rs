@@ -98,19 +98,13 @@ mod tests {
     #[test]
     fn known_metrics_are_parsed() {
         let text = "# HELP merch_db_orders_total Orders\n# TYPE merch_db_orders_total counter\n\
-                    merch_db_orders_total{outcome=\"placed\"} 12\n\
-                    merch_db_orders_total{outcome=\"out_of_stock\"} 3\n\
-                    merch_api_request_duration_seconds_count{operation=\"place_order\",status=\"201\"} \
-                    12\n\
-                    merch_api_request_duration_seconds_count{operation=\"log_in\",status=\"401\"} \
-                    2\n\
-                    merch_api_request_duration_seconds_count{operation=\"list_orders\",status=\"401\"} \
-                    4\n\
-                    merch_api_request_duration_seconds_count{operation=\"list_orders\",status=\"503\"} \
-                    1\n\
-                    merch_api_request_duration_seconds_bucket{operation=\"log_in\",status=\"401\",le=\"+Inf\"} \
-                    2\n\
-                    merch_db_outbox_backlog 7\nnonsense\nmerch_log_journal_backlog_events x\n";
+            merch_db_orders_total{outcome=\"placed\"} 12\nmerch_db_orders_total{outcome=\"out_of_stock\"} 3\n\
+            merch_api_request_duration_seconds_count{operation=\"place_order\",status=\"201\"} 12\n\
+            merch_api_request_duration_seconds_count{operation=\"log_in\",status=\"401\"} 2\n\
+            merch_api_request_duration_seconds_count{operation=\"list_orders\",status=\"401\"} 4\n\
+            merch_api_request_duration_seconds_count{operation=\"list_orders\",status=\"503\"} 1\n\
+            merch_api_request_duration_seconds_bucket{operation=\"log_in\",status=\"401\",le=\"+Inf\"} 2\n\
+            merch_db_outbox_backlog 7\nnonsense\nmerch_log_journal_backlog_events x\n";
         let metrics = Metrics::parse(text);
         assert_eq!((metrics.placed, metrics.refused, metrics.requests), (12.0, 3.0, 19.0));
         assert_eq!(
