@@ -133,7 +133,7 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
         let answer = faulty.send(&buyer.request(operation)).await;
         assert!(
             answer.status < 300,
-            "{}: with nothing broken the request is fine: {answer:?}",
+            "{}: expected success without a fault, got {answer:?}",
             operation.id
         );
         let methods: BTreeSet<String> = db.take_called().into_iter().collect();
@@ -226,7 +226,7 @@ async fn exceed_user_limit(
     if answered {
         found
     } else {
-        [found, vec![format!("expected an answer to those before, got {answers:?}")]].concat()
+        [found, vec![format!("expected responses to the earlier calls, got {answers:?}")]].concat()
     }
 }
 

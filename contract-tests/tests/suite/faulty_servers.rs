@@ -76,7 +76,7 @@ async fn malformed_responses_are_reported() {
     assert!(table.contains("content-type: expected"), "{table}");
     assert!(
         !table.contains('\x1b') && !table.contains('\0'),
-        "an answer cannot command the terminal"
+        "a response must not control the terminal"
     );
     let xml = contract_tests::report::junit(&report);
     roxmltree::Document::parse(&xml).unwrap();

@@ -42,7 +42,8 @@ pub(crate) fn open_first_free(
         }
     }
     Err(StartError::new(format!(
-        "all journals from {} to number {} are locked; expected fewer replicas in this place",
+        "all journals from {} to number {} are locked; expected fewer replicas on this data \
+         directory",
         first.display(),
         MAX_JOURNALS
     )))

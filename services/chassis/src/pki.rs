@@ -143,7 +143,7 @@ fn open_authority(dir: &Path) -> Result<(bool, String, KeyPair), StartError> {
                 .collect();
             Err(StartError::new(format!(
                 "the authority in {} cannot be read ({}); expected both of its files, or none to \
-                make a new one",
+                create a new one",
                 dir.display(),
                 reason.join("; ")
             )))
@@ -183,7 +183,7 @@ fn sign(
     valid_until(files, role).ok_or_else(|| {
         StartError::new(format!(
             "the new certificate of the role {role} does not verify; expected ca/ca.crt and \
-            ca/ca.key to be a pair that `merch pki` made"
+            ca/ca.key to be a pair that `merch pki` created"
         ))
     })
 }
@@ -229,7 +229,7 @@ fn unwritable(path: &Path, error: &io::Error) -> StartError {
 }
 
 fn failed(error: &rcgen::Error) -> StartError {
-    StartError::new(format!("failed to make a certificate: {error}; please report this bug"))
+    StartError::new(format!("failed to create a certificate: {error}; please report this bug"))
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ pub(crate) async fn walk(
             return Ok(Outcome { body: json!({ "ids": ids }), ..step });
         }
     }
-    Err(Stop::Difference("expected an end of the pages, got 1,000".to_owned()))
+    Err(Stop::Difference("expected fewer than 1,000 pages, got more".to_owned()))
 }
 
 fn ids_of(page: &Value) -> Vec<Value> {

@@ -225,8 +225,8 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
         let some = Pages::of_orders(&context, &user, Some(status)).await?;
         let wanted: Vec<&Value> =
             all.items().map(|(_, order)| order).filter(|order| order["status"] == status).collect();
-        let came: Vec<&Value> = some.items().map(|(_, order)| order).collect();
-        equal(some.last(), &format!("the list of {status} orders"), &came, &wanted)?;
+        let found: Vec<&Value> = some.items().map(|(_, order)| order).collect();
+        equal(some.last(), &format!("the list of {status} orders"), &found, &wanted)?;
     }
     let others: Vec<&Value> = all
         .items()
@@ -236,7 +236,7 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
     ensure!(
         others.is_empty(),
         all.last(),
-        "an order is placed or cancelled, but there are {others:?}"
+        "expected only placed and cancelled orders, got {others:?}"
     );
     all.expect(&gone, "the list of all orders")?;
     cancel(&context, &user, &first).await?;

@@ -119,7 +119,7 @@ async fn concurrent_cancels(context: Context) -> Result<(), Failure> {
         &context,
         product,
         before,
-        &format!("after an order was cancelled {CANCELLERS} times at once"),
+        &format!("after {CANCELLERS} concurrent cancels of an order"),
     )
     .await?;
     same_resource(

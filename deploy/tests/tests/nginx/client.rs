@@ -28,7 +28,7 @@ impl Response {
         let mut all =
             self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         let first = all.next();
-        assert_eq!(all.next(), None, "{name} comes twice: {self:?}");
+        assert_eq!(all.next(), None, "{name} occurs twice: {self:?}");
         first
     }
 

@@ -50,7 +50,7 @@ fn is_hardened(composed: &Value) -> Result<()> {
         let network = service["network_mode"].is_null() || service["network_mode"] == "none";
         ensure!(
             service["privileged"] != true && network && service["pid"].is_null(),
-            "{name} is not by itself"
+            "{name} is privileged or shares a namespace"
         );
         ensure!(
             !service["mem_limit"].is_null() && !service["pids_limit"].is_null(),
@@ -59,12 +59,9 @@ fn is_hardened(composed: &Value) -> Result<()> {
         ensure!(service["init"] == true, "{name} has no init");
         ensure!(
             !service["restart"].is_null() && service["restart"] != "no",
-            "{name} is not started again"
+            "{name} has no restart policy"
         );
-        ensure!(
-            service["logging"]["options"]["max-size"].is_string(),
-            "{name}: its log grows for ever"
-        );
+        ensure!(service["logging"]["options"]["max-size"].is_string(), "{name} has no log limit");
         // Confluent's images write to their root file system.
         let writes =
             service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
@@ -73,7 +70,7 @@ fn is_hardened(composed: &Value) -> Result<()> {
             "{name}: its root file system can be written"
         );
         for (network, _) in service["networks"].as_object().into_iter().flatten() {
-            ensure!(network != "edge" || name == "nginx", "{name} is at the edge");
+            ensure!(network != "edge" || name == "nginx", "{name} is on the network edge");
         }
         match service["ports"].as_array() {
             None => {}
@@ -95,7 +92,10 @@ fn is_hardened(composed: &Value) -> Result<()> {
         }
     }
     for (name, network) in composed["networks"].as_object().into_iter().flatten() {
-        ensure!(network["internal"] == true || name == "edge", "the network {name} has a way out");
+        ensure!(
+            network["internal"] == true || name == "edge",
+            "the network {name} is not internal"
+        );
     }
     Ok(())
 }
@@ -182,7 +182,7 @@ async fn zookeeper_overlay_replaces_only_kraft() {
             };
             ensure!(
                 others(&seeds["services"][service]) == others(like),
-                "{service} is another one"
+                "{service} has other settings"
             );
         }
         Ok(())
@@ -205,7 +205,7 @@ async fn documented_override_replaces_the_database() {
         let (composed, _) = compose_config(dir, &[file]).await?;
         ensure!(
             composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(),
-            "postgres is still there"
+            "the override does not remove postgres"
         );
         for service in ["migrate", "db"] {
             let service = &composed["services"][service];

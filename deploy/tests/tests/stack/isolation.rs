@@ -150,9 +150,9 @@ async fn containers_are_unprivileged_and_read_only() {
             ensure!(host["Init"] == true, "{container} has no init");
             ensure!(
                 host["LogConfig"]["Config"]["max-size"].is_string(),
-                "{container}: its log grows for ever"
+                "{container} has no log limit"
             );
-            ensure!(host["RestartPolicy"]["Name"] != "no", "{container} is not started again");
+            ensure!(host["RestartPolicy"]["Name"] != "no", "{container} has no restart policy");
             let binds = inspected["Mounts"].as_array().cloned().unwrap_or_default();
             let socket = binds.iter().any(|mount| {
                 mount["Source"].as_str().is_some_and(|source| source.ends_with("docker.sock"))
@@ -252,7 +252,7 @@ async fn credentials_are_visible_only_to_their_services() {
                 "an event shows a secret"
             );
         }
-        progress("credentials", &format!("{} secrets, {looked} looks", secrets.len()));
+        progress("credentials", &format!("{} secrets, {looked} outputs inspected", secrets.len()));
         Ok(())
     })
     .await;

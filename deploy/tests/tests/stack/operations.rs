@@ -125,7 +125,7 @@ async fn volumes_survive_down_and_up() {
             after.orders == before.orders
                 && after.users == before.users
                 && after.stock == before.stock,
-            "the tables are others"
+            "the tables differ"
         );
         // The topic keeps all orders' events, and the signing key its tokens.
         check_consistency(stack, &History::default(), &before).await?;

@@ -64,7 +64,7 @@ async fn with_files(dir: &Path) -> Result<()> {
     ensure!(values.keys().eq(FILES), "{:?}", values.keys());
     ensure!(
         fs::metadata(&secrets)?.permissions().mode() & 0o777 == 0o700,
-        "others may look into the directory"
+        "other users can read the directory"
     );
     // Random, and too short for the roles to start without the overlay.
     let opens_nothing = |value: &str| {
@@ -120,7 +120,7 @@ async fn order_and_rotate_password(
         }
         ensure!(
             !logs.contains("other users"),
-            "{container} warns of the mode that its secrets have:\n{logs}"
+            "{container} warns about the mode of its secrets:\n{logs}"
         );
     }
 

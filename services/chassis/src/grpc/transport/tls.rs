@@ -251,7 +251,7 @@ impl Snapshot {
         let unusable = |error: rustls::Error| {
             format!(
                 "the certificate in {} cannot be used: {error}; expected one with its key in {}, \
-                signed by an authority in {}; `merch pki renew` makes new ones",
+                signed by an authority in {}; `merch pki renew` creates new ones",
                 files.cert.display(),
                 files.key.display(),
                 files.ca.display()
@@ -363,7 +363,7 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| {
         format!(
-            "{setting}: the file {} cannot be read: {error}; `merch pki init` makes the roles' \
+            "{setting}: the file {} cannot be read: {error}; `merch pki init` creates the roles' \
         certificates",
             path.display()
         )
