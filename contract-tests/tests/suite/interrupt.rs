@@ -42,7 +42,7 @@ async fn sigterm_cleans_up() {
 }
 
 #[tokio::test]
-async fn second_signal_exits_at_once() {
+async fn second_signal_exits_immediately() {
     // Accepts connections without answering.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn authority_is_made_once_and_certificates_when_due() {
+    fn authority_is_created_once_and_certificates_when_due() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("pki");
         let everything = ["ca", "api", "db", "logging", "operator"];

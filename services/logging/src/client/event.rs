@@ -61,7 +61,7 @@ pub mod event_name {
 
 /// Names of attributes (`LogMessage.attributes`).
 pub mod attribute {
-    /// Reason of a refusal, in lower_snake.
+    /// Reason of a refusal, in snake_case.
     pub const REASON: &str = "reason";
     /// Product of an order.
     pub const PRODUCT_ID: &str = "product_id";
