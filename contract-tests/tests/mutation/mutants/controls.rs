@@ -51,7 +51,7 @@ fn extend(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(extend);
-            members.insert("of_tomorrow".to_owned(), json!({ "since": [1.5, null] }));
+            members.insert("future_member".to_owned(), json!({ "since": [1.5, null] }));
         }
         Value::Array(items) => items.iter_mut().for_each(extend),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -86,7 +86,7 @@ pub(crate) fn all() -> Vec<Control> {
             }
         }),
         on_answers("undeclared headers", "responses may have more headers", |answer| {
-            answer.set("x-of-tomorrow", "1");
+            answer.set("x-future", "1");
             answer.set("server", "another one");
             answer.set("vary", "accept-encoding");
             answer.add("set-cookie", "a=1");
