@@ -5,7 +5,7 @@
 //! and fails for a stale file. Without the feature it compares checksums and fails for a stale
 //! file.
 
-#![allow(clippy::disallowed_macros, reason = "how a build script speaks to cargo")]
+#![allow(clippy::disallowed_macros, reason = "cargo reads the output of build scripts")]
 
 use std::{env, path::PathBuf};
 

@@ -1,6 +1,6 @@
-//! The client over the wire: what it sends again, after which time, and with what.
+//! Tests the requests that the SDK sends: retries, delays, idempotency keys and pages.
 
-// Tests end by panicking; that is what they are for.
+// Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -24,14 +24,14 @@ use tokio::{
 const ORDER: &str = r#"{"id":"0198c0de-7e57-7000-8000-000000000002","user_id":"0198c0de-7e57-7000-8000-000000000001","product_id":1,"quantity":2,
     "unit_price_cents":4999,"total_price_cents":9998,"currency":"CNY","status":"placed","created_at":"2026-11-22T08:00:00.000000Z","cancelled_at":null}"#;
 
-/// An answer, and what the connection does.
+/// What the server does with a connection.
 enum Reply {
     Answer {
         status: u16,
         headers: &'static str,
         body: String,
     },
-    /// Nothing, and the connection is closed.
+    /// Closes the connection without a response.
     HangUp,
 }
 
@@ -46,7 +46,7 @@ fn answer(status: u16, body: impl Into<String>) -> Reply {
     Reply::Answer { status, headers: "ETag: \"1\"\r\nLocation: /orders/1\r\n", body: body.into() }
 }
 
-/// A server that gives these answers in turn, one for each connection, and keeps what it was sent.
+/// A server that sends one reply per connection, in order, and records the requests.
 struct Server {
     url: String,
     requests: Arc<Mutex<Vec<(Instant, String)>>>,
@@ -62,10 +62,10 @@ impl Server {
             for reply in replies {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut text = Vec::new();
-                while !is_whole(&text) {
+                while !is_complete(&text) {
                     let mut buffer = [0; 4096];
                     let read = stream.read(&mut buffer).await.unwrap();
-                    assert_ne!(read, 0, "a request that is cut off");
+                    assert_ne!(read, 0, "the request is incomplete");
                     text.extend_from_slice(&buffer[..read]);
                 }
                 seen.lock().unwrap().push((Instant::now(), String::from_utf8(text).unwrap()));
@@ -74,7 +74,8 @@ impl Server {
                         if status < 400 { "application/json" } else { "application/problem+json" };
                     let length = body.len();
                     let answer = format!(
-                        "HTTP/1.1 {status} x\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
+                        "HTTP/1.1 {status} x\r\nContent-Type: {media_type}\r\n\
+                         Content-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
                     );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
@@ -102,8 +103,8 @@ const QUICK: RetryPolicy = RetryPolicy {
     initial_delay: Duration::from_millis(1),
 };
 
-/// Whether a request has come to its end.
-fn is_whole(text: &[u8]) -> bool {
+/// Whether a request is complete.
+fn is_complete(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
@@ -119,7 +120,7 @@ fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
 }
 
 #[tokio::test]
-async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
+async fn order_is_retried_with_the_same_key() {
     let server = Server::start(vec![
         problem(503, "unavailable", "Retry-After: 1\r\n"),
         Reply::HangUp,
@@ -132,7 +133,7 @@ async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
     assert_eq!(requests.len(), 3);
     assert!(
         requests[1].0 - requests[0].0 >= Duration::from_secs(1),
-        "it came back before `Retry-After` was over"
+        "the SDK retried before `Retry-After` had passed"
     );
     let first = header(&requests[0].1, "idempotency-key").unwrap();
     for (_, request) in &requests {
@@ -143,7 +144,7 @@ async fn an_order_is_sent_again_under_the_same_key_when_the_store_is_busy() {
 }
 
 #[tokio::test]
-async fn what_is_neither_safe_nor_keyed_is_sent_once() {
+async fn non_idempotent_request_is_sent_once() {
     let server =
         Server::start(vec![problem(503, "unavailable", "Retry-After: 1\r\n"), answer(200, ORDER)])
             .await;
@@ -159,7 +160,7 @@ async fn what_is_neither_safe_nor_keyed_is_sent_once() {
 }
 
 #[tokio::test]
-async fn attempts_come_to_an_end_and_a_long_wait_is_not_begun() {
+async fn attempts_and_delays_are_limited() {
     let busy = || problem(503, "unavailable", "Retry-After: 0\r\n");
     let server = Server::start(vec![busy(), busy(), busy(), busy()]).await;
     let error = Error::from(server.store().list_orders().send().await.unwrap_err());
@@ -174,7 +175,7 @@ async fn attempts_come_to_an_end_and_a_long_wait_is_not_begun() {
 }
 
 #[tokio::test]
-async fn pages_are_one_stream_and_each_is_tried_again() {
+async fn pages_are_one_stream_and_each_is_retried() {
     let page = |next: &str| format!(r#"{{"items":[{ORDER}],"next_page":{next}}}"#);
     let busy = || problem(503, "unavailable", "Retry-After: 0\r\n");
     let server =
@@ -199,7 +200,7 @@ async fn pages_are_one_stream_and_each_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_came_of_it_is_told_apart() {
+async fn failures_map_to_their_error_variant() {
     let store = |server: &Server| {
         StoreClient::builder(&server.url).retries(RetryPolicy::NEVER).build().unwrap()
     };
@@ -227,14 +228,14 @@ async fn what_came_of_it_is_told_apart() {
 
     let server = Server::start(vec![problem(409, "on_holiday", "")]).await;
     let error = store(&server).buy(&hoodie(), 1).await.unwrap_err();
-    assert_eq!(error.code(), Some(&Code::Unknown("on_holiday".to_owned())), "a code of tomorrow");
+    assert_eq!(error.code(), Some(&Code::Unknown("on_holiday".to_owned())), "an unknown code");
 
     let error = store(&server).buy(&hoodie(), 0).await.unwrap_err();
     assert!(matches!(&error, Error::Request(reason) if reason.contains("quantity")), "{error:?}");
 }
 
 #[test]
-fn printing_what_holds_a_password_shows_nothing_of_it() {
+fn debug_output_hides_passwords() {
     use merch_contract::rest::client::types::{Credentials, PasswordChange, Registration};
     let credentials = Credentials::builder().username("alice").password("hush-hush");
     let change =

@@ -1,13 +1,13 @@
-# Functions and variables of the scripts in this folder, which source it.
+# Functions and variables of the scripts in this directory, which source it.
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the scripts use these variables
 
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# All installed tools and generated files are in cargo's target folder.
+# All installed tools and generated files are in cargo's target directory.
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
-# A relative path is relative to the working folder, as for cargo.
+# A relative path is relative to the working directory, as for cargo.
 case $TARGET in /*) ;; *) TARGET=$PWD/$TARGET ;; esac
 TOOLS=$TARGET/tools
 NODE_TOOLS=$TOOLS/node
@@ -167,7 +167,8 @@ python_tools() {
   cp "$list" "$home/stamp"
 }
 
-# `sha256_list FOLDER` prints the checksums of its files in the format of sha256sum, which macOS lacks.
+# `sha256_list DIRECTORY` prints the checksums of its files in the format of sha256sum, which macOS
+# lacks.
 sha256_list() {
   node -e '
     const { readdirSync, readFileSync } = require("fs");
@@ -196,8 +197,8 @@ lock() {
   fi
 }
 
-# `npm_install FOLDER FROM [COMMAND…]` installs FROM/package-lock.json into FOLDER and runs the
-# command, unless FOLDER is up to date.
+# `npm_install DIRECTORY FROM [COMMAND…]` installs FROM/package-lock.json into DIRECTORY and runs
+# the command, unless DIRECTORY is up to date.
 npm_install() {
   # The stamp is written last, so that an interrupted installation is repeated.
   if [ -f "$1/stamp" ] && cmp -s "$1/stamp" "$2/package-lock.json"; then

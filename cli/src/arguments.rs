@@ -103,7 +103,10 @@ fn global_options() -> [Arg; 4] {
             .hide_env_values(true)
             .global(true)
             .value_name("TOKEN")
-            .help("The access token from log-in. Prefer the variable: other users of this machine can see options"),
+            .help(
+                "The access token from log-in. Prefer the variable: other users of this machine \
+                 can see options",
+            ),
         Arg::new("raw")
             .long("raw")
             .global(true)

@@ -96,7 +96,8 @@ fn read_line(input: &mut impl BufRead, id: &str) -> anyhow::Result<String> {
         .map_or(line.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if password.is_empty() {
         bail!(
-            "expected a line with the value of --{id} on standard input, got none; write for example `merch-cli … < file-with-the-password`"
+            "expected a line with the value of --{id} on standard input, got none; write for \
+             example `merch-cli … < file-with-the-password`"
         );
     }
     Ok(password.to_owned())

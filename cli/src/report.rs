@@ -124,7 +124,8 @@ impl CliConfig for Report {
             }
             Error::UnexpectedResponse(response) => {
                 self.fail(&format!(
-                    "the store responded with {}, which the contract does not declare; check the store's address (--url){}",
+                    "the store responded with {}, which the contract does not declare; check the \
+                     store's address (--url){}",
                     response.status(),
                     request_id(response.headers())
                 ));
@@ -200,7 +201,10 @@ fn problem<T: Serialize>(status: StatusCode, headers: &HeaderMap, body: &T) -> S
     }
     let _ = write!(text, "\n  status {}, request id {}", status.as_u16(), member("request_id"));
     if status == StatusCode::UNAUTHORIZED && member("code").starts_with("token_") {
-        text.push_str("\n  log in with `export MERCH_TOKEN=$(merch-cli --raw access_token log-in --username …)`");
+        text.push_str(
+            "\n  log in with `export MERCH_TOKEN=$(merch-cli --raw access_token log-in --username \
+             …)`",
+        );
     }
     text
 }
@@ -271,7 +275,8 @@ mod tests {
         let text = problem(StatusCode::BAD_REQUEST, &HeaderMap::new(), &body);
         assert_eq!(
             text,
-            "The request is not as it should be. (invalid_request)\n  body /quantity: must be at most 3\n  status 400, request id r-1"
+            "The request is not as it should be. (invalid_request)\n  body /quantity: must be at \
+             most 3\n  status 400, request id r-1"
         );
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 const USER: &str = "0192f0c1-7b5e-7c3a-9d2e-1f6a5b4c3d2e";
 
-/// With `>/dev/full`, `| true`, `>&-`, in this order.
+/// Runs the command with `>/dev/full`, `| true` and `>&-`, in this order.
 fn run_with_lost_output(url: &str, arguments: &[&str]) -> [Output; 3] {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let unread = || Stdio::from(std::io::pipe().unwrap().1);

@@ -27,7 +27,8 @@ fn recording_proxy() -> (String, Arc<Mutex<String>>) {
             let length = connection.read(&mut bytes).unwrap();
             seen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
             let body = json!({ "name": "Merch", "message": "Hello", "version": "1", "documentation": "/docs" }).to_string();
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                        content-length";
             let _ = write!(connection, "{head}: {}\r\n\r\n{body}", body.len());
         }
     });
@@ -78,7 +79,7 @@ fn local_requests_bypass_the_proxy() {
         );
         assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
+    assert_eq!(*record.lock().unwrap(), "", "expected no request to the proxy");
 }
 
 /// Without the SDK.
@@ -108,7 +109,7 @@ fn generated_client_bypasses_the_proxy_locally() {
     set_proxy(&mut child, &proxy);
     let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(*record.lock().unwrap(), "", "the proxy was asked");
+    assert_eq!(*record.lock().unwrap(), "", "expected no request to the proxy");
 }
 
 #[test]
@@ -119,5 +120,5 @@ fn remote_requests_use_the_proxy_unless_excluded() {
     assert!(seen.starts_with("GET http://store.example/merch/ HTTP/1.1\r\n"), "{seen}");
     let output = run("http://store.example", &proxy, "store.example", &["greet"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(*record.lock().unwrap(), seen, "the proxy was asked");
+    assert_eq!(*record.lock().unwrap(), seen, "expected no request to the proxy");
 }

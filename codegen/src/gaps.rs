@@ -37,8 +37,8 @@ pub(crate) enum ObjectKind {
 pub const GAPS: &[Gap] = &[
     Gap {
         name: "additionalProperties: false",
-        why: "poem-openapi's `MetaSchema` has no boolean for additional properties. The server rejects \
-              unknown members, because it validates with the document's own schemas.",
+        why: "poem-openapi's `MetaSchema` has no boolean for additional properties. The server \
+              rejects unknown members, because it validates with the document's own schemas.",
         covers: |kind, keyword, value| {
             kind == ObjectKind::Schema
                 && keyword == "additionalProperties"
@@ -47,14 +47,15 @@ pub const GAPS: &[Gap] = &[
     },
     Gap {
         name: "extensions",
-        why: "poem-openapi has no `x-…` keywords. They do not change the server; their readers use the \
-              source document.",
+        why: "poem-openapi has no `x-…` keywords. They do not change the server; their readers use \
+              the source document.",
         covers: |kind, keyword, _| kind != ObjectKind::Map && keyword.starts_with("x-"),
     },
     Gap {
         name: "examples outside of schemas",
-        why: "poem-openapi has examples in schemas only, not at parameters, headers and media types. \
-              The server accepts those of requests, and its types can hold those of responses.",
+        why: "poem-openapi has examples in schemas only, not at parameters, headers and media \
+              types. The server accepts those of requests, and its types can hold those of \
+              responses.",
         covers: |kind, keyword, _| {
             kind == ObjectKind::WithExamples && (keyword == "example" || keyword == "examples")
         },

@@ -69,10 +69,17 @@ impl Lowering<'_> {
         // Names in a module of the generated code have its path: `parameters::Limit`.
         let unqualified = rust_name.rsplit("::").next().unwrap_or_default();
         if RESERVED.contains(&unqualified) {
-            self.report(at, format!("the Rust name would be `{unqualified}`, which generated code uses; choose another name"));
+            self.report(
+                at,
+                format!(
+                    "the Rust name would be `{unqualified}`, which generated code uses; choose \
+                     another name"
+                ),
+            );
         } else if let Some(other) = self.declared.get(rust_name).filter(|other| *other != at) {
             let reason = format!(
-                "the Rust name would be `{rust_name}`, the same as that of {other}; choose another name"
+                "the Rust name would be `{rust_name}`, the same as that of {other}; choose another \
+                 name"
             );
             self.report(at, reason);
         } else {

@@ -6,7 +6,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_macros,
-    reason = "the maxima figures, shown with --nocapture"
+    reason = "the measured maxima, shown with --nocapture"
 )]
 
 mod hostile;
@@ -120,7 +120,7 @@ async fn send(endpoint: &impl Endpoint, hostile: &Hostile, maxima: &mut Maxima) 
         let status = response.status();
         assert!(!status.is_server_error(), "{what}: {status}");
         assert!(memory <= 16 * BOUNDS.body, "{what}: {memory} bytes of memory");
-        assert!(answer.len() <= ANSWER, "{what}: {} bytes of answer", answer.len());
+        assert!(answer.len() <= ANSWER, "{what}: {} bytes of response", answer.len());
         note(&mut maxima.memory, memory, what);
         note(&mut maxima.answer, answer.len(), what);
         if least < MILLISECONDS {
@@ -165,6 +165,6 @@ fn every_request_stays_within_its_cost_limits() {
         maxima.milliseconds.1
     );
     println!("most memory: {} bytes, {}", maxima.memory.0, maxima.memory.1);
-    println!("longest answer: {} bytes, {}", maxima.answer.0, maxima.answer.1);
+    println!("longest response: {} bytes, {}", maxima.answer.0, maxima.answer.1);
     println!("most time: {} ms, {}", maxima.milliseconds.0, maxima.milliseconds.1);
 }

@@ -33,7 +33,8 @@ fn module_is_written_to_stdout() {
     let expected = generated.replace("openapi.yaml", "minimal.yaml");
     assert_eq!(text(&output.stdout), expected);
     assert!(expected.starts_with(
-        "// @generated from minimal.yaml by poem-contract. Do not edit: change minimal.yaml and run `poem-contract minimal.yaml > server.rs`."
+        "// @generated from minimal.yaml by poem-contract. Do not edit: change minimal.yaml and \
+         run `poem-contract minimal.yaml > server.rs`."
     ));
     assert_eq!(text(&command(&["-"], include_str!("golden/minimal.yaml")).stdout), generated);
 }
@@ -71,8 +72,8 @@ fn diagnostics_go_to_stderr_with_exit_status_1() {
 
 #[test]
 fn output_file_is_unchanged_after_an_error() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("server.rs");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("server.rs");
     let path = file.to_str().expect("text");
     assert!(command(&["minimal.yaml", "--output", path], "").status.success());
     let before = std::fs::read(&file).expect("the output file exists");

@@ -139,7 +139,9 @@ fn invalid_documents_are_reported() {
         assert!(error.contains(reason), "{text:?} gives: {error}");
     }
     // YAML distinguishes the keys `200` and `"200"`, OpenAPI does not.
-    let repeated = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\npaths: {/x: {get: {responses: {200: {description: a}, '200': {description: b}}}}}\n";
+    let repeated = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\n\
+                    paths: \
+                    {/x: {get: {responses: {200: {description: a}, '200': {description: b}}}}}\n";
     let error = generate(repeated).expect_err("two keys");
     assert!(
         error

@@ -430,7 +430,7 @@ fn equivalent_spellings_are_no_difference() {
         ("/components/parameters/Limit/schema/maximum", Some(json!(100.0))),
         ("/components/schemas/Genre/enum", Some(json!(["poetry", "non-fiction", "prose"]))),
         ("/components/schemas/Loan/required", Some(json!(["to", "note", "pin", "days"]))),
-        ("/components/schemas/Book/properties/id/nullable", Some(json!(true))), // beside a `$ref`, where it means nothing
+        ("/components/schemas/Book/properties/id/nullable", Some(json!(true))), // beside a `$ref`, where it has no effect
         ("/components/securitySchemes/readerCard/scheme", Some(json!("Bearer"))),
         ("/components/schemas/Genre/description", Some(json!("What kind of book.\n"))),
     ] {
@@ -445,8 +445,7 @@ fn difference_shows_pointer_and_both_values() {
     let differences = compare(&changed(document(), &change), &emitted());
     assert_eq!(
         differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "/paths/~1books/get/parameters/query limit/schema/maximum: the contract says 99, the server emits 100"
-        ]
+        ["/paths/~1books/get/parameters/query limit/schema/maximum: the contract says 99, the \
+          server emits 100"]
     );
 }

@@ -160,7 +160,7 @@ async fn links_resolve_to_operations_and_values() {
             answer.json().pointer(pointer).expect("in the answer").clone()
         }
         Some(("$request.body", pointer)) => sent.pointer(pointer).expect("in the request").clone(),
-        Some((other, _)) => panic!("{other} is in no link here"),
+        Some((other, _)) => panic!("no link here contains {other}"),
         None => {
             expression.as_str().and_then(|text| text.strip_prefix("$response.header.")).map_or_else(
                 || expression.clone(),

@@ -4,15 +4,15 @@
 use std::{env, fs, path::Path};
 
 fn golden(name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let document = fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("the document");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let document = fs::read_to_string(dir.join(format!("{name}.yaml"))).expect("the document");
     let options = poem_contract::Options {
         source: format!("{name}.yaml"),
         command: "UPDATE_GOLDEN=1 cargo test -p poem-contract".to_owned(),
     };
     let generated = poem_contract::generate_with(&document, &options)
         .unwrap_or_else(|error| panic!("{name}.yaml does not compile:\n{error}"));
-    let path = folder.join(format!("{name}.rs"));
+    let path = dir.join(format!("{name}.rs"));
     let expected = fs::read_to_string(&path).unwrap_or_default();
     if generated == expected {
         return;

@@ -149,7 +149,11 @@ impl Transport {
             .await;
         let answer = exchange.answer.as_ref();
         answer.map(|_| ()).map_err(|error| {
-            format!("{}: expected a running store, got no response ({error}): start it, or set its address with --url", self.base)
+            format!(
+                "{}: expected a running store, got no response ({error}): start it, or set its \
+                 address with --url",
+                self.base
+            )
         })
     }
 

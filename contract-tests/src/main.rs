@@ -22,10 +22,11 @@ const INTERRUPTED: i32 = 130;
 const ABOUT: &str = "\
 Tests a running implementation of the SUSTech Merch Store's openapi.yaml over HTTP.
 
-The suite registers users, places orders, changes and cancels them. At the end, even after Ctrl-C, it cancels its orders and deactivates its users. A second \
-Ctrl-C exits at once.
+The suite registers users, changes them, and places and cancels orders. At the end, even after \
+Ctrl-C, it cancels its orders and deactivates its users. A second Ctrl-C exits immediately.
 
-Standard output gets a table of every operation with every declared status, and each failure with a curl command that repeats it.";
+Prints a table of every operation and declared status, and each failure with a curl command that \
+repeats it.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -174,13 +175,13 @@ impl Signals {
     }
 }
 
-/// The first signal stops the run and cleans up; the second exits at once.
+/// The first signal stops the run and cleans up; the second exits immediately.
 async fn stop_on(mut signals: Signals, stop: CancellationToken) {
     signals.next().await;
     stop.cancel();
     // In a thread: a stalled stderr must not block the second signal.
     std::thread::spawn(|| {
-        eprint_line("interrupted: cleaning up the store; interrupt again to exit at once")
+        eprint_line("interrupted: cleaning up the store; interrupt again to exit immediately")
     });
     signals.next().await;
     std::process::exit(INTERRUPTED);

@@ -20,8 +20,8 @@ pub struct Options {
     #[arg(long, value_name = "TAG|OPERATION")]
     pub only: Vec<String>,
 
-    /// An expired token of this implementation; without it, expired tokens are not tested. Prefer
-    /// the variable: other users can see command lines
+    /// An expired token of this implementation; without one, expired tokens are not tested. Prefer
+    /// the variable: other users of this machine can see options
     #[arg(
         long,
         env = "MERCH_EXPIRED_TOKEN",
@@ -31,8 +31,8 @@ pub struct Options {
     )]
     pub expired_token: Option<String>,
 
-    /// Also run the cases that sell a product out and cancel all orders again. Meanwhile, other
-    /// customers cannot buy it
+    /// Also run the cases that buy a product until it is sold out. They cancel these orders;
+    /// until then, other customers cannot buy the product
     #[arg(long)]
     pub exhaust_stock: bool,
 
@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = jobs)]
     pub jobs: usize,
 
-    /// Limit of one request
+    /// Time limit of one request
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub timeout: Duration,
 
@@ -57,7 +57,7 @@ pub struct Options {
 #[derive(Args, Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Output {
-    /// Document to test against. Default: the openapi.yaml of this build
+    /// Document to test against [default: the openapi.yaml of this build]
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
 

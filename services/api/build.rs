@@ -1,7 +1,7 @@
 //! Extracts Swagger UI (`/docs`) and Scalar (`/reference`) from the crates that contain them,
 //! without downloads. Compresses the large files for the binary.
 
-#![allow(clippy::disallowed_macros)] // how a build script speaks to cargo
+#![allow(clippy::disallowed_macros)] // cargo reads the output of build scripts
 
 use std::{
     env, fs,
@@ -32,14 +32,14 @@ fn swagger_ui(out: &Path) -> io::Result<()> {
         .collect::<io::Result<Vec<String>>>()?;
     for wanted in SWAGGER_UI {
         let parent = if wanted == "LICENSE" { "" } else { "dist/" };
-        // The archive's one folder has the version in its name.
+        // The archive's one directory has the version in its name.
         let name = names.iter().find(|name| {
             name.split_once('/').is_some_and(|(_, rest)| rest == format!("{parent}{wanted}"))
         });
         let name = name.ok_or_else(|| {
             io::Error::other(format!(
                 "expected `{parent}{wanted}` in the archive of \
-                utoipa-swagger-ui-vendored; it is not there"
+                utoipa-swagger-ui-vendored; it is missing"
             ))
         })?;
         let mut bytes = Vec::new();
@@ -53,7 +53,7 @@ fn scalar(out: &Path) -> io::Result<()> {
     let wanted = "scalar.js";
     let bytes = scalar_api_reference::get_asset(wanted).ok_or_else(|| {
         io::Error::other(format!(
-            "expected `{wanted}` among the assets of scalar_api_reference; it is not there"
+            "expected `{wanted}` among the assets of scalar_api_reference; it is missing"
         ))
     })?;
     write(out, wanted, &bytes)

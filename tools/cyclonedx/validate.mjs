@@ -1,5 +1,5 @@
 // Validates a bill of materials by the strict schema of its version of CycloneDX, and by further rules.
-// `node validate.mjs FILE`; NODE_TOOLS is the folder with node_modules.
+// `node validate.mjs FILE`; NODE_TOOLS is the directory with node_modules.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ const components = [bill.metadata.component, ...bill.components];
 const known = new Set(components.map((component) => component["bom-ref"]));
 const depended = new Map(bill.dependencies.map((entry) => [entry.ref, entry.dependsOn]));
 for (const [reference, others] of depended) {
-  for (const each of [reference, ...others]) if (!known.has(each)) faults.push(`${each} is no component`);
+  for (const each of [reference, ...others]) if (!known.has(each)) faults.push(`${each} is not a component`);
 }
 // The program depends on each component.
 const reached = new Set();

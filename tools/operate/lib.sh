@@ -14,7 +14,7 @@ ENV_FILE=${ENV_FILE##*,}
 if [ -n "${MERCH_ENV_FILE:-}" ] && [ -z "${COMPOSE_ENV_FILES:-}" ]; then export COMPOSE_ENV_FILES=$MERCH_ENV_FILE; fi
 # The services with replicas, in start order.
 REPLICATED=(logging db api)
-# The embedded store's data folder.
+# The embedded store's data directory.
 DATA_DIR=${MERCH_DATA_DIR:-merch-data}
 
 engine() { docker compose version >/dev/null 2>&1 && docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }

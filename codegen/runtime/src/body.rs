@@ -75,8 +75,10 @@ pub(crate) async fn read(
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             Ok(None) => return Ok(bytes),
             Err(_) => {
-                let fault =
-                    Fault::of_body("", "expected a whole body; it broke off while it was read");
+                let fault = Fault::of_body(
+                    "",
+                    "expected a complete body; the connection failed while it was read",
+                );
                 return Err(Rejection::InvalidRequest { faults: fault.into() });
             }
         }

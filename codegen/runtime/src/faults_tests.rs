@@ -52,8 +52,8 @@ fn faults_beyond_32_are_counted() {
     }
     assert_eq!((faults.listed().len(), faults.omitted()), (32, 0));
     for _ in 0..1000 {
-        faults.add(|| unreachable!("there is no room for it"));
-        faults.add_once(|| unreachable!("there is no room for it"));
+        faults.add(|| unreachable!("the limit of faults is reached"));
+        faults.add_once(|| unreachable!("the limit of faults is reached"));
     }
     assert_eq!((faults.listed().len(), faults.omitted()), (32, 2000));
     assert_eq!(faults.listed()[31].pointer, "/31");

@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 64;
 pub(crate) fn validate(bytes: &[u8], schema: &CompiledSchema, faults: &mut Faults) {
     let mut whole = |detail: fmt::Arguments<'_>| faults.add(|| Fault::of_body("", detail));
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return whole(format_args!("expected a JSON document, there is none"));
+        return whole(format_args!("expected a JSON document, got an empty body"));
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -54,7 +54,7 @@ pub(crate) fn validate(bytes: &[u8], schema: &CompiledSchema, faults: &mut Fault
         (Err(_), Some(fault)) => faults.add(|| fault),
         // serde_json's message may quote the input.
         (Err(error), None) => whole(format_args!(
-            "expected one JSON document; it breaks off or is malformed at line {}, column {}",
+            "expected one JSON document; it is truncated or malformed at line {}, column {}",
             error.line(),
             error.column()
         )),
@@ -99,8 +99,7 @@ struct ValueVisitor<'a, 'p> {
 impl ValueVisitor<'_, '_> {
     fn descend<E: serde::de::Error>(&mut self) -> Result<usize, E> {
         if self.depth == MAX_DEPTH {
-            let detail =
-                format_args!("expected at most {MAX_DEPTH} arrays and objects within each other");
+            let detail = format_args!("expected at most {MAX_DEPTH} nested arrays and objects");
             self.outcome.too_deep = Some(Fault::of_body(&self.path, detail));
             return Err(E::custom("nested too deep"));
         }
@@ -215,7 +214,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             different.sort_unstable();
             different.dedup();
             if unique && different.len() < count {
-                self.fault("expected items that differ from each other");
+                self.fault("expected unique items");
             }
         }
         Ok(all.end(self.digests))
@@ -237,7 +236,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
             let mut schema = None;
             match index {
                 Some(index) if seen[index] => {
-                    self.outcome.faults.add(|| Fault::of_body(&path, "this member is repeated"));
+                    self.outcome.faults.add(|| Fault::of_body(&path, "repeated member"));
                 }
                 Some(index) => {
                     seen[index] = true;
@@ -263,7 +262,7 @@ impl<'de> Visitor<'de> for ValueVisitor<'_, '_> {
         for (member, seen) in known.iter().zip(seen) {
             if member.required && !seen {
                 let path = InstancePath::Key(&self.path, &member.name);
-                self.outcome.faults.add(|| Fault::of_body(&path, "this member is missing"));
+                self.outcome.faults.add(|| Fault::of_body(&path, "missing member"));
             }
         }
         if let Some(properties) = properties {

@@ -81,7 +81,7 @@ fn validation_continues_after_a_fault_but_not_inside_it() {
             ("/b/d", "expected null or a string"),
             ("/c~0~1/0", "expected an object"),
             ("/c~0~1/1/d", "expected null or a string"),
-            ("/a", "this member is missing"),
+            ("/a", "missing member"),
         ]
         .map(|(pointer, text)| (pointer.to_owned(), detail(text)))
     );

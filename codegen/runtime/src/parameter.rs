@@ -61,11 +61,11 @@ impl CompiledParameter {
         };
         let text = match sent {
             RawValue::Absent if self.required => {
-                fault("this parameter is missing");
+                fault("missing parameter");
                 return self.default.clone();
             }
             RawValue::Absent => return self.default.clone(),
-            RawValue::Repeated => return fault("this parameter is repeated"),
+            RawValue::Repeated => return fault("repeated parameter"),
             RawValue::Single(None) => {
                 return fault(match self.location {
                     Location::Header => "expected visible ASCII characters and spaces",
@@ -171,7 +171,7 @@ pub(crate) fn query(
             Some(index) => sent[index].add(|| percent_decode(&raw_text.replace('+', " "))),
             None => faults.add_once(|| {
                 let name = name.as_deref().unwrap_or(raw_name);
-                Fault::of_parameter(Location::Query, name, "this parameter is not known here")
+                Fault::of_parameter(Location::Query, name, "unknown parameter")
             }),
         }
     }

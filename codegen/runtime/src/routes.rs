@@ -1,4 +1,5 @@
-//! The outermost endpoint of a generated server. Answers 404 and 405 from the document's routes.
+//! The outermost endpoint of a generated server. Responds with 404 or 405 to requests that match no
+//! route of the document.
 
 use std::sync::Arc;
 

@@ -230,7 +230,8 @@ impl Lowering<'_> {
         if !supported || schema.nullable || schema.keywords.default.is_some() {
             self.report(
                 &at,
-                "expected an inline string (not `date-time`), integer or boolean, not nullable and without a default",
+                "expected an inline string (not `date-time`), integer or boolean, not nullable and \
+                 without a default",
             );
         }
         Some(Header {

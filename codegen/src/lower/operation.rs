@@ -91,11 +91,18 @@ impl Lowering<'_> {
                 if let Some(other) = ids.insert(operation.rust_name.clone(), at.at("operationId")) {
                     self.report(
                         &at.at("operationId"),
-                        format!("the Rust method would have the same name as that of {other}; choose another id"),
+                        format!(
+                            "the Rust method would have the same name as that of {other}; choose \
+                             another id"
+                        ),
                     );
                 }
                 if operations[first..].iter().any(|other| other.tag != operation.tag) {
-                    self.report(&at.at("tags"), "expected one tag for all operations of a path: poem-openapi emits a path once for each tag");
+                    self.report(
+                        &at.at("tags"),
+                        "expected one tag for all operations of a path: poem-openapi emits a path \
+                         once for each tag",
+                    );
                 }
                 operations.push(operation);
             }
@@ -135,7 +142,13 @@ impl Lowering<'_> {
                     .bytes()
                     .any(|byte| !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte)) =>
                 {
-                    self.report(at, format!("the segment `{segment}` has unsupported characters; use letters, digits and -._~"));
+                    self.report(
+                        at,
+                        format!(
+                            "the segment `{segment}` has unsupported characters; use letters, \
+                             digits and -._~"
+                        ),
+                    );
                 }
                 None => shape.push_str(segment),
             }
@@ -181,14 +194,22 @@ impl Lowering<'_> {
             .as_deref()
             .and_then(|id| Some((id, names::snake(id)?, names::pascal(id)?)));
         let Some((id, rust_name, camel)) = names else {
-            self.report(&at.at("operationId"), "expected an `operationId` that can become a Rust name: it names the method and its response");
+            self.report(
+                &at.at("operationId"),
+                "expected an `operationId` that can become a Rust name: it names the method and \
+                 its response",
+            );
             return None;
         };
         let response_name = format!("{camel}Response");
         self.declare(&response_name, &at.at("operationId"));
         let (summary, description) = (text(summary.as_deref()), text(description.as_deref()));
         if summary.is_none() && description.is_some() {
-            self.report(at, "expected a `summary` beside the `description`: poem-openapi would take the first paragraph");
+            self.report(
+                at,
+                "expected a `summary` beside the `description`: poem-openapi would take the first \
+                 paragraph",
+            );
         }
         if summary.as_deref().is_some_and(|summary| summary.contains('\n')) {
             self.report(&at.at("summary"), "expected one line");
@@ -202,7 +223,8 @@ impl Lowering<'_> {
             described,
             &at.at("externalDocs"),
             "description",
-            "poem-openapi has only the URL of an operation's `externalDocs`; remove the description",
+            "poem-openapi has only the URL of an operation's `externalDocs`; remove the \
+             description",
         );
 
         let mut indices = shared.to_vec();
@@ -259,10 +281,18 @@ impl Lowering<'_> {
     /// poem-openapi takes these texts from doc comments, which lose trailing white space.
     pub(super) fn check_doc_text(&mut self, text: Option<&str>, at: &Pointer) {
         if text.is_some_and(|text| text.lines().any(|line| line.ends_with([' ', '\t']))) {
-            self.report(at, "the emitted document loses trailing white space; for a hard line break, write a backslash");
+            self.report(
+                at,
+                "the emitted document loses trailing white space; for a hard line break, write a \
+                 backslash",
+            );
         }
         if text.is_some_and(|text| text.contains("*/") || text.contains("/*")) {
-            self.report(at, "`/*` and `*/` are not supported: they would start or end a comment in the generated code");
+            self.report(
+                at,
+                "`/*` and `*/` are not supported: they would start or end a comment in the \
+                 generated code",
+            );
         }
     }
 
@@ -303,7 +333,8 @@ impl Lowering<'_> {
             [_, ..] => {
                 self.report(
                     at,
-                    "expected no scheme or exactly one; combinations and alternatives are not supported",
+                    "expected no scheme or exactly one; combinations and alternatives are not \
+                     supported",
                 );
                 None
             }

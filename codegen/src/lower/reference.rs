@@ -116,7 +116,9 @@ impl Lowering<'_> {
                 if !closed {
                     diagnostics.push((
                         at.clone(),
-                        "expected `additionalProperties: false` in a schema of requests: serde would drop other members".to_owned(),
+                        "expected `additionalProperties: false` in a schema of requests: serde \
+                         would drop other members"
+                            .to_owned(),
                     ));
                 }
                 for field in fields {
@@ -124,7 +126,8 @@ impl Lowering<'_> {
                     if field.schema.nullable && !field.required {
                         diagnostics.push((
                             at.clone(),
-                            "a property of requests cannot be both optional and nullable: `Option` does not distinguish them".to_owned(),
+                            "a property of requests cannot be both optional and nullable: `Option` \
+                             does not distinguish them".to_owned(),
                         ));
                     }
                     diagnostics.extend(request_diagnostics(&field.schema, &at));

@@ -26,7 +26,13 @@ impl Lowering<'_> {
         if !name.starts_with(|first: char| first.is_ascii_uppercase())
             || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())
         {
-            self.report(at, format!("`{name}` cannot be a Rust type name; use upper camel case, ASCII letters and digits"));
+            self.report(
+                at,
+                format!(
+                    "`{name}` cannot be a Rust type name; use upper camel case, ASCII letters and \
+                     digits"
+                ),
+            );
             return;
         }
         self.declare(name, at);
@@ -255,7 +261,8 @@ impl Lowering<'_> {
             | VariantOrUnknownOrEmpty::Unknown(_) => {
                 self.report(
                     &at.at("format"),
-                    "this format is not supported; use uuid, date-time, email, password, uri or uri-reference",
+                    "this format is not supported; use uuid, date-time, email, password, uri or \
+                     uri-reference",
                 );
                 return None;
             }
@@ -263,7 +270,8 @@ impl Lowering<'_> {
         if scalar != Scalar::String && (pattern.is_some() || !keywords.bounds.is_empty()) {
             self.report(
                 at,
-                "`pattern`, `minLength` and `maxLength` are not supported with the format `uuid` or `date-time`",
+                "`pattern`, `minLength` and `maxLength` are not supported with the format `uuid` \
+                 or `date-time`",
             );
         }
         if enumeration.is_empty() {
@@ -379,7 +387,8 @@ impl Lowering<'_> {
             Some(AdditionalProperties::Schema(_)) => {
                 self.report(
                     &at.at("additionalProperties"),
-                    "a schema of additional properties is not supported; list the properties or write `false`",
+                    "a schema of additional properties is not supported; list the properties or \
+                     write `false`",
                 );
                 false
             }

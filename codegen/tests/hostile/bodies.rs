@@ -80,15 +80,15 @@ pub fn all(members: &[&str], length: usize) -> Vec<(String, Vec<u8>)> {
         let value = "9".repeat(room);
         add(format!("`{member}` is a long number"), format!("{{\"{member}\":{value}}}"));
         let all = fill(room, ",", |index| format!("\"{member}\":{index}"));
-        add(format!("`{member}` again and again"), object(all));
+        add(format!("repeated `{member}`"), object(all));
         let escaped: String = member.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
         let all = fill(room, ",", |_| format!("\"{escaped}\":\"\""));
-        add(format!("`{member}` in escapes, again and again"), object(all));
+        add(format!("repeated `{member}` in escapes"), object(all));
         let below = fill(room, ",", |index| format!("\"{index:x}\":{{}}"));
         add(format!("`{member}` is an object"), format!("{{\"{member}\":{{{below}}}}}"));
     }
     let all = fill(room, ",", |index| format!("\"{}\":[{index}]", members[index % members.len()]));
-    add("all members again and again".to_owned(), object(all));
+    add("all members repeated".to_owned(), object(all));
 
     add("spaces".to_owned(), " ".repeat(length));
     add("no JSON".to_owned(), "x".repeat(length));

@@ -135,7 +135,7 @@ fn queries(operation: &Operation, head: usize) -> Vec<Hostile> {
     let path = operation.good_path();
     let mut queries = vec![
         ("many short names", fill(room, "&", |index| format!("{index:x}"))),
-        ("one name again and again", fill(room, "&", |_| "a".to_owned())),
+        ("one repeated name", fill(room, "&", |_| "a".to_owned())),
         ("many names of NULs", fill(room, "&", |index| format!("%00{index:x}=1"))),
         ("many names that are not UTF-8", fill(room, "&", |index| format!("%ff{index:x}"))),
         ("many broken escapes", fill(room, "&", |index| format!("%{index:x}%z"))),
@@ -152,7 +152,7 @@ fn queries(operation: &Operation, head: usize) -> Vec<Hostile> {
         .iter()
         .flat_map(|name| {
             [
-                ("a parameter again and again", fill(room, "&", |index| format!("{name}={index}"))),
+                ("a repeated parameter", fill(room, "&", |index| format!("{name}={index}"))),
                 ("a long value", format!("{name}={}", "1".repeat(room - name.len() - 1))),
                 ("a long value of escapes", format!("{name}={}", "%00".repeat(room / 3 - 20))),
                 ("a value of brackets", format!("{name}={}", "[".repeat(room - name.len() - 1))),
@@ -207,7 +207,7 @@ fn headers(operation: &Operation, head: usize) -> Vec<Hostile> {
             let what = format!("a header {name} {what}");
             requests.push(Hostile::new(operation, &what).header(name, value));
         }
-        let mut repeated = Hostile::new(operation, &format!("a header {name} again and again"));
+        let mut repeated = Hostile::new(operation, &format!("a repeated header {name}"));
         for index in 0..200 {
             repeated = repeated.header(name, format!("\"{index}\""));
         }
@@ -227,13 +227,13 @@ fn paths(operation: &Operation, head: usize) -> Vec<Hostile> {
     let good = operation.good_path();
     let mut paths = vec![
         ("a long path".to_owned(), format!("/{}", "p".repeat(room))),
-        ("a path longer than the head may be".to_owned(), format!("/{}", "p".repeat(head * 3))),
+        ("a path over the limit of the head".to_owned(), format!("/{}", "p".repeat(head * 3))),
         ("slashes".to_owned(), "/".repeat(room)),
         ("NULs".to_owned(), format!("/{}", "%00".repeat(room / 3))),
         ("broken escapes".to_owned(), format!("/{}", "%".repeat(room))),
         ("dots".to_owned(), "/..".repeat(room / 3)),
         ("quotes".to_owned(), format!("/{}", "\"".repeat(room))),
-        ("the path, and more".to_owned(), format!("{good}/{}", "a/".repeat(room / 2))),
+        ("the path with more segments".to_owned(), format!("{good}/{}", "a/".repeat(room / 2))),
     ];
     if operation.path.contains('{') {
         for (what, value) in [

@@ -20,9 +20,8 @@ async fn operations_receive_sent_values_and_defaults() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(
         server.calls(),
-        [
-            "(7, Some(2026-11-22 8:00:00.5 +08:00:00), Some(9223372036854775807), Some(NonFiction), ByAge, Some(\"x\"), true)"
-        ]
+        ["(7, Some(2026-11-22 8:00:00.5 +08:00:00), Some(9223372036854775807), Some(NonFiction), \
+          ByAge, Some(\"x\"), true)"]
     );
 
     let id = "01234567-89ab-7cde-8f01-23456789abcd";
@@ -54,7 +53,8 @@ async fn operations_receive_sent_values_and_defaults() {
     let calls = server.calls();
     assert!(
         calls[0].starts_with(
-            "(ReaderCard(Token([redacted])), Poetry, 2147483647, \"Émile Z\", Some(8), Some(\"!~\"), Loan { days: 14, pin: \"[redacted]\""
+            "(ReaderCard(Token([redacted])), Poetry, 2147483647, \"Émile Z\", Some(8), \
+             Some(\"!~\"), Loan { days: 14, pin: \"[redacted]\""
         ),
         "{calls:?}"
     );

@@ -94,8 +94,8 @@ func (a answer) header(name string) any {
 			return value
 		}
 	}
-	if came := a.raw.Get(name); came != "" {
-		return came
+	if got := a.raw.Get(name); got != "" {
+		return got
 	}
 	return nil
 }
@@ -130,51 +130,51 @@ func status[B, H any](code int, body *B, headers *H) declared {
 
 // read picks the member of `all` whose status matches the response.
 func read(response *http.Response, body []byte, all ...declared) (answer, error) {
-	came := answer{status: response.StatusCode, raw: response.Header}
-	index := slices.IndexFunc(all, func(one declared) bool { return one.status == came.status })
+	got := answer{status: response.StatusCode, raw: response.Header}
+	index := slices.IndexFunc(all, func(one declared) bool { return one.status == got.status })
 	if index < 0 {
-		came.undeclared = &difference{"", "a status that the client knows for this operation", fmt.Sprint(came.status)}
-		return came, nil
+		got.undeclared = &difference{"", "a status that the client knows for this operation", fmt.Sprint(got.status)}
+		return got, nil
 	}
 	found := all[index]
 	if found.hasBody == (found.body == nil) {
-		came.undeclared = &difference{"", "a body of the declared type", fmt.Sprintf("Content-Type %q: %s", response.Header.Get("Content-Type"), body)}
-		return came, nil
+		got.undeclared = &difference{"", "a body of the declared type", fmt.Sprintf("Content-Type %q: %s", response.Header.Get("Content-Type"), body)}
+		return got, nil
 	}
-	came.problem, _ = found.body.(*merch.Problem)
+	got.problem, _ = found.body.(*merch.Problem)
 	var err error
 	if found.hasBody {
-		if came.body, err = plain(found.body); err != nil {
-			return came, err
+		if got.body, err = plain(found.body); err != nil {
+			return got, err
 		}
 		sent, err := parse(body)
 		if err != nil {
-			return came, &difference{"the body to be ", "JSON", err.Error()}
+			return got, &difference{"the body to be ", "JSON", err.Error()}
 		}
-		if came.undeclared = keeps("", sent, came.body); came.undeclared != nil {
-			return came, nil
+		if got.undeclared = keeps("", sent, got.body); got.undeclared != nil {
+			return got, nil
 		}
 	} else if len(bytes.TrimSpace(body)) > 0 {
-		came.undeclared = &difference{"", "no body", string(body)}
-		return came, nil
+		got.undeclared = &difference{"", "no body", string(body)}
+		return got, nil
 	}
-	return readHeaders(came, found)
+	return readHeaders(got, found)
 }
 
-func readHeaders(came answer, found declared) (answer, error) {
+func readHeaders(got answer, found declared) (answer, error) {
 	if !found.hasHeaders {
-		return came, nil
+		return got, nil
 	}
 	members, err := plain(found.headers)
 	if err != nil {
-		return came, err
+		return got, err
 	}
-	came.typed, _ = members.(map[string]any)
-	for _, name := range slices.Sorted(maps.Keys(came.typed)) {
+	got.typed, _ = members.(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(got.typed)) {
 		// The client leaves the zero value for a missing required header.
-		if value := came.typed[name]; value == "" || value == int64(0) {
-			came.undeclared = &difference{"the declared header ", name, "none"}
+		if value := got.typed[name]; value == "" || value == int64(0) {
+			got.undeclared = &difference{"the declared header ", name, "none"}
 		}
 	}
-	return came, nil
+	return got, nil
 }

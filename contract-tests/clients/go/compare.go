@@ -15,11 +15,11 @@ import (
 // difference is a mismatch between expected and received values. All other errors are faults of the
 // journey or the environment.
 type difference struct {
-	what, expected, came string
+	what, expected, got string
 }
 
 func (d *difference) Error() string {
-	return fmt.Sprintf("expected %s%s, came %s", d.what, d.expected, d.came)
+	return fmt.Sprintf("expected %s%s, got %s", d.what, d.expected, d.got)
 }
 
 // at follows a JSON pointer. Absent values and null are nil.
@@ -46,31 +46,31 @@ func at(value any, pointer string) any {
 }
 
 // matches compares a value with the journey's expectation, which may have the form {"$type": …}.
-func matches(what string, expected, came any) error {
+func matches(what string, expected, got any) error {
 	if members, isObject := expected.(map[string]any); isObject {
 		if kind, there := members["$type"]; there {
-			return hasType(what, kind, came)
+			return hasType(what, kind, got)
 		}
 	}
-	if !reflect.DeepEqual(expected, came) {
-		return &difference{what + " ", show(expected), show(came)}
+	if !reflect.DeepEqual(expected, got) {
+		return &difference{what + " ", show(expected), show(got)}
 	}
 	return nil
 }
 
-func hasType(what string, kind, came any) error {
+func hasType(what string, kind, got any) error {
 	fits := false
 	switch kind {
 	case "string":
-		text, isText := came.(string)
+		text, isText := got.(string)
 		fits = isText && text != ""
 	case "integer":
-		_, fits = came.(int64)
+		_, fits = got.(int64)
 	default:
-		return fmt.Errorf("expected the $type string or integer in the journey, came %s", show(kind))
+		return fmt.Errorf("expected the $type string or integer in the journey, got %s", show(kind))
 	}
 	if !fits {
-		return &difference{what + " to be of type ", fmt.Sprint(kind), show(came)}
+		return &difference{what + " to be of type ", fmt.Sprint(kind), show(got)}
 	}
 	return nil
 }

@@ -139,12 +139,12 @@ func (v variables) resolveMembers(value map[string]any) (any, error) {
 		}
 		pair, isList := resolved.([]any)
 		if !isList || len(pair) != 2 || len(value) != 1 {
-			return nil, fmt.Errorf("expected {%q: [a, b]}, came %s", name, show(value))
+			return nil, fmt.Errorf("expected {%q: [a, b]}, got %s", name, show(value))
 		}
 		first, isFirst := pair[0].(int64)
 		second, isSecond := pair[1].(int64)
 		if !isFirst || !isSecond {
-			return nil, fmt.Errorf("expected %s of two whole numbers, came %s", name, show(pair))
+			return nil, fmt.Errorf("expected %s of two whole numbers, got %s", name, show(pair))
 		}
 		return count(first, second), nil
 	}
@@ -175,7 +175,7 @@ func parse(text []byte) (any, error) {
 		return nil, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("expected one JSON value, came more")
+		return nil, errors.New("expected one JSON value, got more")
 	}
 	return integers(value)
 }

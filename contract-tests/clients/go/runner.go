@@ -25,17 +25,17 @@ func (r runner) take(step step) error {
 	if err != nil {
 		return err
 	}
-	var came answer
+	var got answer
 	if step.Walk != nil {
-		came, err = r.walk(step, arguments)
+		got, err = r.walk(step, arguments)
 	} else {
-		came, err = r.send(step, arguments)
+		got, err = r.send(step, arguments)
 	}
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(step.Keep)) {
-		value := r.find(came, step.Keep[name])
+		value := r.find(got, step.Keep[name])
 		if value == nil {
 			return &difference{step.Keep[name] + ", to keep it as ", name, "nothing"}
 		}
@@ -43,15 +43,15 @@ func (r runner) take(step step) error {
 			return err
 		}
 	}
-	return r.compare(step, came)
+	return r.compare(step, got)
 }
 
 // find returns the value of a JSON pointer into the body, or of a header.
-func (r runner) find(came answer, place string) any {
+func (r runner) find(got answer, place string) any {
 	if strings.HasPrefix(place, "/") {
-		return at(came.body, place)
+		return at(got.body, place)
 	}
-	return came.header(place)
+	return got.header(place)
 }
 
 func (r runner) arguments(step step) (*arguments, error) {
@@ -75,27 +75,27 @@ func (r runner) arguments(step step) (*arguments, error) {
 func (r runner) send(step step, arguments *arguments) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
 	defer cancel()
-	came, err := r.caller.call(ctx, step.Operation, arguments)
+	got, err := r.caller.call(ctx, step.Operation, arguments)
 	if err != nil {
-		return came, err
+		return got, err
 	}
-	if came.status != step.Expect.Status {
-		said := fmt.Sprint(came.status)
-		if came.problem != nil {
-			said = fmt.Sprintf("%d (code %s: %s)", came.status, came.problem.Code, came.problem.Detail)
+	if got.status != step.Expect.Status {
+		said := fmt.Sprint(got.status)
+		if got.problem != nil {
+			said = fmt.Sprintf("%d (code %s: %s)", got.status, got.problem.Code, got.problem.Detail)
 		}
-		return came, &difference{"status ", fmt.Sprint(step.Expect.Status), said}
+		return got, &difference{"status ", fmt.Sprint(step.Expect.Status), said}
 	}
-	return came, came.undeclared
+	return got, got.undeclared
 }
 
-func (r runner) compare(step step, came answer) error {
+func (r runner) compare(step step, got answer) error {
 	for _, name := range slices.Sorted(maps.Keys(step.Expect.Headers)) {
 		expected, err := r.variables.resolve(step.Expect.Headers[name])
 		if err != nil {
 			return err
 		}
-		if err := matches("the header "+name, expected, came.header(name)); err != nil {
+		if err := matches("the header "+name, expected, got.header(name)); err != nil {
 			return err
 		}
 	}
@@ -104,24 +104,24 @@ func (r runner) compare(step step, came answer) error {
 		if err != nil {
 			return err
 		}
-		if err := matches(pointer, expected, at(came.body, pointer)); err != nil {
+		if err := matches(pointer, expected, at(got.body, pointer)); err != nil {
 			return err
 		}
 	}
 	if step.Expect.Code == "" {
 		return nil
 	}
-	problem := came.problem
+	problem := got.problem
 	if problem == nil {
-		return &difference{"a Problem with the code ", step.Expect.Code, show(came.body)}
+		return &difference{"a Problem with the code ", step.Expect.Code, show(got.body)}
 	}
 	if problem.Code != step.Expect.Code {
 		return &difference{"code ", step.Expect.Code, problem.Code}
 	}
-	if int(problem.Status) != came.status {
-		return &difference{"/status ", fmt.Sprint(came.status), fmt.Sprint(problem.Status)}
+	if int(problem.Status) != got.status {
+		return &difference{"/status ", fmt.Sprint(got.status), fmt.Sprint(problem.Status)}
 	}
-	if id := came.raw.Get("X-Request-Id"); id == "" || problem.RequestId != id {
+	if id := got.raw.Get("X-Request-Id"); id == "" || problem.RequestId != id {
 		return &difference{"/request_id as in X-Request-Id, ", show(id), show(problem.RequestId)}
 	}
 	return nil
@@ -133,19 +133,19 @@ func (r runner) walk(step step, given *arguments) (answer, error) {
 	ask := func(query map[string]any) (answer, []any, any, error) {
 		arguments := arguments{token: given.token, places: maps.Clone(given.places)}
 		arguments.places["query"] = query
-		came, err := r.send(step, &arguments)
+		got, err := r.send(step, &arguments)
 		if err != nil {
-			return came, nil, nil, err
+			return got, nil, nil, err
 		}
-		items, isList := at(came.body, "/items").([]any)
+		items, isList := at(got.body, "/items").([]any)
 		if !isList {
-			return came, nil, nil, &difference{"", "a page with items", show(came.body)}
+			return got, nil, nil, &difference{"", "a page with items", show(got.body)}
 		}
 		ids := []any{}
 		for _, item := range items {
 			ids = append(ids, at(item, "/id"))
 		}
-		return came, ids, at(came.body, "/next_page"), nil
+		return got, ids, at(got.body, "/next_page"), nil
 	}
 	with := func(query map[string]any, name string, value any) map[string]any {
 		query = maps.Clone(query)
@@ -156,25 +156,25 @@ func (r runner) walk(step step, given *arguments) (answer, error) {
 		return query
 	}
 
-	came, all, next, err := ask(with(query, "limit", step.Walk.Whole))
+	got, all, next, err := ask(with(query, "limit", step.Walk.Whole))
 	if err != nil {
-		return came, err
+		return got, err
 	}
 	if next != nil {
-		return came, &difference{fmt.Sprintf("all on one page of %d, next_page ", step.Walk.Whole), show(nil), show(next)}
+		return got, &difference{fmt.Sprintf("all on one page of %d, next_page ", step.Walk.Whole), show(nil), show(next)}
 	}
 	walked := []any{}
 	query = with(query, "limit", step.Walk.Limit)
 	for page := 1; ; page++ {
 		if page > manyPages {
-			return came, &difference{"", "the last page", fmt.Sprintf("a page after %d others", manyPages)}
+			return got, &difference{"", "the last page", fmt.Sprintf("a page after %d others", manyPages)}
 		}
 		var ids []any
-		if came, ids, next, err = ask(query); err != nil {
-			return came, fmt.Errorf("page %d: %w", page, err)
+		if got, ids, next, err = ask(query); err != nil {
+			return got, fmt.Errorf("page %d: %w", page, err)
 		}
 		if int64(len(ids)) > step.Walk.Limit {
-			return came, &difference{fmt.Sprintf("at most %d items on page ", step.Walk.Limit), fmt.Sprint(page), fmt.Sprint(len(ids))}
+			return got, &difference{fmt.Sprintf("at most %d items on page ", step.Walk.Limit), fmt.Sprint(page), fmt.Sprint(len(ids))}
 		}
 		walked = append(walked, ids...)
 		if next == nil {
@@ -183,12 +183,12 @@ func (r runner) walk(step step, given *arguments) (answer, error) {
 		query = map[string]any{"page_token": next, "limit": step.Walk.Limit}
 	}
 	if err := matches("the ids of all pages", any(all), any(walked)); err != nil {
-		return came, err
+		return got, err
 	}
 	for index, id := range walked {
 		if slices.Contains(walked[:index], id) {
-			return came, &difference{"", "each id once", show(id) + " twice"}
+			return got, &difference{"", "each id once", show(id) + " twice"}
 		}
 	}
-	return answer{status: came.status, raw: http.Header{}, body: map[string]any{"ids": walked}}, nil
+	return answer{status: got.status, raw: http.Header{}, body: map[string]any{"ids": walked}}, nil
 }

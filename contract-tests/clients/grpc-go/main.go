@@ -39,11 +39,11 @@ func main() {
 // difference is a mismatch between expected and received values; all other errors are faults of the
 // environment.
 type difference struct {
-	expected, came string
+	expected, got string
 }
 
 func (d *difference) Error() string {
-	return fmt.Sprintf("StreamLogs: expected %s, came %s", d.expected, d.came)
+	return fmt.Sprintf("StreamLogs: expected %s, got %s", d.expected, d.got)
 }
 
 func drive() error {

@@ -23,8 +23,8 @@ type refusal struct {
 	fields  []string
 }
 
-func (r refusal) difference(expected, came string) error {
-	return &difference{expected + ", to " + r.name, came}
+func (r refusal) difference(expected, got string) error {
+	return &difference{expected + ", to " + r.name, got}
 }
 
 // refusals derives invalid requests from a valid event.

@@ -40,7 +40,7 @@ func read() error {
 	for seen := 0; seen < wanted; {
 		fetches := client.PollFetches(limit)
 		if errs := fetches.Errors(); len(errs) > 0 {
-			return fmt.Errorf("expected %d records, came %d: %w", wanted, seen, errs[0].Err)
+			return fmt.Errorf("expected %d records, got %d: %w", wanted, seen, errs[0].Err)
 		}
 		for _, record := range fetches.Records() {
 			if seen < wanted {

@@ -7,7 +7,7 @@ const wanted = Number(MERCH_EVENTS);
 const kafka = new kafkajs.Kafka({ brokers: MERCH_KAFKA.split(","), logLevel: kafkajs.logLevel.ERROR });
 const consumer = kafka.consumer({ groupId: `kafkajs-${process.pid}-${Date.now()}` });
 const limit = setTimeout(() => {
-  console.error(`expected ${wanted} records within 60 s, came ${seen}`);
+  console.error(`expected ${wanted} records within 60 s, got ${seen}`);
   process.exit(1);
 }, 60_000);
 let seen = 0;

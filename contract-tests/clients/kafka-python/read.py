@@ -22,4 +22,4 @@ for record in consumer:
         break
 consumer.close()
 if seen < wanted:
-    sys.exit(f"expected {wanted} records, came {seen}")
+    sys.exit(f"expected {wanted} records, got {seen}")

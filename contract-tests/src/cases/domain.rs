@@ -73,12 +73,12 @@ mod tests {
     #[test]
     fn each_case_belongs_to_a_declared_status() {
         let document = Document::embedded();
-        let strangers: Vec<String> = every()
+        let undeclared: Vec<String> = every()
             .iter()
             .filter(|case| !declares(&document, case))
             .map(|case| format!("{} {} {}", case.operation, case.status, case.name))
             .collect();
-        assert_eq!(strangers, Vec::<String>::new());
+        assert_eq!(undeclared, Vec::<String>::new());
     }
 
     #[test]

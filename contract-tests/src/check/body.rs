@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for UniqueMembers<'_> {
             if object.insert(name, value).is_some() {
                 self.repeated
                     .borrow_mut()
-                    .push(format!("body {pointer}: expected once, got it repeatedly"));
+                    .push(format!("body {pointer}: expected once, got several"));
             }
         }
         Ok(Value::Object(object))

@@ -15,7 +15,7 @@ pub(crate) fn single_header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'
         (Some(value), None) => {
             value.to_str().map_err(|_| format!("{name}: expected ASCII, got {value:?}"))
         }
-        (Some(_), Some(_)) => Err(format!("{name}: expected once, got it repeatedly")),
+        (Some(_), Some(_)) => Err(format!("{name}: expected once, got several")),
         (None, _) => Err(format!("{name}: expected once, got none")),
     }
 }

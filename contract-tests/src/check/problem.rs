@@ -73,8 +73,8 @@ pub(super) fn check_with(
     let mut expect = |member: &str, expected: &[Value]| {
         if problem.get(member).is_none_or(|value| !expected.contains(value)) {
             let expected: Vec<String> = expected.iter().map(Value::to_string).collect();
-            let came = problem.get(member).map_or_else(|| "nothing".to_owned(), Value::to_string);
-            faults.push(format!("body /{member}: expected {}, got {came}", expected.join(" or ")));
+            let got = problem.get(member).map_or_else(|| "nothing".to_owned(), Value::to_string);
+            faults.push(format!("body /{member}: expected {}, got {got}", expected.join(" or ")));
         }
     };
     expect("status", &[exchange.status.into()]);
@@ -96,7 +96,7 @@ pub(super) fn check_with(
         UndeclaredMembers::AsSchema
             if kind.rsplit_once('#').is_none_or(|(_, fragment)| fragment != code) =>
         {
-            faults.push(format!("body /type: expected an end of \"#{code}\", got {kind:?}"));
+            faults.push(format!("body /type: expected \"#{code}\" at its end, got {kind:?}"));
         }
         UndeclaredMembers::AsSchema => {}
     }
@@ -110,7 +110,10 @@ pub(super) fn check_with(
     }
     let errors = problem.get("errors").and_then(Value::as_array).map_or(0, Vec::len);
     if (code == "invalid_request") != (errors > 0) {
-        faults.push(format!("body /errors: expected faults exactly with the code invalid_request, got {errors} with {code:?}"));
+        faults.push(format!(
+            "body /errors: expected faults exactly with the code invalid_request, got {errors} \
+             with {code:?}"
+        ));
     }
     let body = String::from_utf8_lossy(exchange.body);
     if let Some(trace) = STACK_TRACES.iter().find(|trace| body.contains(*trace)) {

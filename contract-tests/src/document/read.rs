@@ -307,7 +307,10 @@ impl<'d> Node<'d> {
                 return Ok(self);
             };
             let Some(pointer) = reference.strip_prefix('#') else {
-                return Err(self.fault(&format!("expected a reference into this document, got {reference:?}: bundle the document")));
+                return Err(self.fault(&format!(
+                    "expected a reference into this document, got {reference:?}: bundle the \
+                     document"
+                )));
             };
             let Some(value) = self.root.pointer(pointer) else {
                 return Err(self.fault(&format!("{reference:?} refers to nothing")));

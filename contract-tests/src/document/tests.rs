@@ -108,7 +108,9 @@ fn json_and_unquoted_statuses_are_read() {
         document.declared(),
         [("get_thing".to_owned(), 200), ("get_thing".to_owned(), 404)].into()
     );
-    let yaml = "openapi: 3.0.0\ninfo: {title: t, version: '1'}\npaths:\n  /:\n    get:\n      operationId: a\n      responses:\n        200: {description: d}\n";
+    let yaml = "openapi: 3.0.0\ninfo: {title: t, version: '1'}\n\
+                paths:\n  /:\n    get:\n      operationId: a\n      responses:\n        200: \
+                {description: d}\n";
     assert_eq!(Document::read(yaml).unwrap().declared(), [("a".to_owned(), 200)].into());
 }
 

@@ -41,7 +41,9 @@ pub(super) fn command(request: &Request) -> String {
     match pieces(body) {
         Some(pieces) => format!("{{ {pieces}; }} |\n{command} \\\n  --data-binary @-"),
         None => format!(
-            "{command} \\\n  --data-binary @body\n# first write the {} bytes that were sent to the file `body`; they are too many to show",
+            "{command} \\\n  --data-binary @body\n\
+             # first write the {} bytes that were sent to the file `body`; they are too many to \
+             show",
             body.len()
         ),
     }

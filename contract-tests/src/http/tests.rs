@@ -23,7 +23,8 @@ fn request(method: &str, headers: &[(&str, &[u8])], body: Option<&[u8]>) -> Requ
 fn pasted(command: &str) -> (Vec<String>, Vec<u8>) {
     // A shell function that prints its arguments.
     let script = format!(
-        "curl() {{ printf '%s\\0' \"$@\"; printf '\\1'; if [ \"${{!#}}\" = @- ]; then cat; fi; }}\n{command}\n"
+        "curl() {{ printf '%s\\0' \"$@\"; printf '\\1'; if [ \"${{!#}}\" = @- ]; then cat; fi; }}\n\
+         {command}\n"
     );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! Requests, which may violate the contract, and responses, which must not.
+//! Requests, valid or not, and responses, which must conform to the contract.
 
 use std::{
     fmt::Write as _,

@@ -33,21 +33,21 @@ pub enum Database {
 
 #[derive(Debug)]
 pub(crate) enum OwnDatabase {
-    /// A file, deleted with its folder.
+    /// A file, deleted with its directory.
     File(PathBuf),
     /// The name of a PostgreSQL database.
     Postgres(String),
 }
 
 impl OwnDatabase {
-    /// Copies the template; an SQLite file is created in `folder`.
-    pub(crate) async fn create(database: Database, folder: &Path) -> Self {
+    /// Copies the template; an SQLite file is created in `dir`.
+    pub(crate) async fn create(database: Database, dir: &Path) -> Self {
         match database {
             Database::Sqlite => {
-                let file = folder.join("store.db");
+                let file = dir.join("store.db");
                 tokio::fs::copy(sqlite_template().await, &file)
                     .await
-                    .expect("a file can be copied into a folder just made");
+                    .expect("a file can be copied into a directory just made");
                 Self::File(file)
             }
             Database::Postgres => {
@@ -113,7 +113,7 @@ impl OwnDatabase {
 #[derive(Debug)]
 pub struct BareDatabase {
     own: OwnDatabase,
-    _folder: TempDir,
+    _dir: TempDir,
 }
 
 impl BareDatabase {
@@ -122,8 +122,8 @@ impl BareDatabase {
     /// # Panics
     /// If the database cannot be created.
     pub async fn create(database: Database) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        Self { own: OwnDatabase::create(database, folder.path()).await, _folder: folder }
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { own: OwnDatabase::create(database, dir.path()).await, _dir: dir }
     }
 
     /// Executes statements on a new connection.
@@ -160,16 +160,16 @@ impl BareDatabase {
 }
 
 async fn sqlite_template() -> PathBuf {
-    static FOLDER: OnceCell<TempDir> = OnceCell::const_new();
-    let file = |folder: &TempDir| folder.path().join("template.db");
-    let folder = FOLDER.get_or_init(|| async {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        merch_db::migrate(Location::file(file(&folder)))
+    static DIRECTORY: OnceCell<TempDir> = OnceCell::const_new();
+    let file = |dir: &TempDir| dir.path().join("template.db");
+    let dir = DIRECTORY.get_or_init(|| async {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        merch_db::migrate(Location::file(file(&dir)))
             .await
             .unwrap_or_else(|error| panic!("{error}"));
-        folder
+        dir
     });
-    file(folder.await)
+    file(dir.await)
 }
 
 async fn postgres_template() -> &'static str {
@@ -217,7 +217,11 @@ fn new_name() -> String {
 
 fn postgres() -> Url {
     let url = env::var(POSTGRES_URL).unwrap_or_else(|_| {
-        panic!("{POSTGRES_URL} is not set: expected postgres://user@host:port/database of PostgreSQL 17 with a user that may create databases. `make test` and `tools/with-postgres COMMAND` start one.")
+        panic!(
+            "{POSTGRES_URL} is not set: expected postgres://user@host:port/database of PostgreSQL \
+             17 with a user that may create databases. `make test` and `tools/with-postgres \
+             COMMAND` start one."
+        )
     });
     Url::parse(&url).unwrap_or_else(|error| {
         panic!("{POSTGRES_URL} is not a URL ({error}): expected postgres://user@host:port/database")

@@ -89,7 +89,7 @@ pub struct TestStore {
     database: Option<OwnDatabase>,
     // Dropped last, in this order.
     broker: EmbeddedBroker,
-    folder: TempDir,
+    dir: TempDir,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,21 +118,17 @@ impl TestStore {
     /// # Panics
     /// If one cannot start.
     pub async fn start_with(database: Database, options: Options) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let database = OwnDatabase::create(database, folder.path()).await;
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let database = OwnDatabase::create(database, dir.path()).await;
         let broker =
             EmbeddedBroker::start(TOPIC, PARTITIONS).unwrap_or_else(|error| panic!("{error}"));
 
         let mut logging = start_logging(&broker, None).await;
         let mut db = start_db(&options, &database, logging.address(), None).await;
         let addresses = Addresses { logging: logging.address(), db: db.address() };
-        let mut api = start_api(
-            &options,
-            folder.path().join("journal"),
-            url(addresses.db),
-            addresses.logging,
-        )
-        .await;
+        let mut api =
+            start_api(&options, dir.path().join("journal"), url(addresses.db), addresses.logging)
+                .await;
         let url = url(api.address());
         logging.ready().await;
         db.ready().await;
@@ -154,7 +150,7 @@ impl TestStore {
             finished: false,
             database: Some(database),
             broker,
-            folder,
+            dir,
         }
     }
 
@@ -180,7 +176,7 @@ impl TestStore {
         db_endpoint: impl Into<String>,
     ) -> String {
         let mut running = self.running.lock().await;
-        let journal = self.folder.path().join(format!("journal-{}", running.extra_apis.len() + 2));
+        let journal = self.dir.path().join(format!("journal-{}", running.extra_apis.len() + 2));
         let mut api = start_api(options, journal, db_endpoint.into(), self.addresses.logging).await;
         api.ready().await;
         let url = url(api.address());
@@ -372,7 +368,8 @@ impl Drop for TestStore {
         // A test that already fails keeps its own message.
         assert!(
             self.finished || std::thread::panicking(),
-            "the store was not finished: call `store.finish().await` at the end, which checks its log events"
+            "the store was not finished: call `store.finish().await` at the end, which checks its \
+             log events"
         );
     }
 }
@@ -403,7 +400,8 @@ fn compare(expected: &BTreeMap<String, usize>, records: &[Record]) -> Result<(),
         return Ok(());
     }
     Err(format!(
-        "the log events differ from the expected ones (`store.expect_events`, `store.expect_event_count`):\n{difference}"
+        "the log events differ from the expected ones (`store.expect_events`, \
+         `store.expect_event_count`):\n{difference}"
     ))
 }
 

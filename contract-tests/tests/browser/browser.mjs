@@ -24,7 +24,7 @@ function findChromium() {
   const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
   const places = process.env.CHROMIUM
     ? [process.env.CHROMIUM]
-    : names.flatMap((name) => process.env.PATH.split(delimiter).map((folder) => join(folder, name)));
+    : names.flatMap((name) => process.env.PATH.split(delimiter).map((directory) => join(directory, name)));
   const found = places.find((place) => {
     try {
       accessSync(place, constants.X_OK);
@@ -98,9 +98,9 @@ export async function openPage(browser, origin, faults, { viewport, colorScheme 
 /** Loads a page and checks the status and the policy of its response. */
 export async function load(page, url, csp, faults) {
   const response = await page.goto(url, { waitUntil: "load" });
-  faults.expect(response.status() === 200, `expected 200, came ${response.status()}`);
+  faults.expect(response.status() === 200, `expected 200, got ${response.status()}`);
   const found = response.headers()["content-security-policy"];
-  faults.expect(found === csp, `expected the Content-Security-Policy "${csp}", came "${found}"`);
+  faults.expect(found === csp, `expected the Content-Security-Policy "${csp}", got "${found}"`);
 }
 
 /** Waits until `check` returns a truthy value, and returns it. After the time limit, adds a fault and returns `undefined`. */

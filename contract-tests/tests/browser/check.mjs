@@ -1,5 +1,5 @@
 // Checks all pages of the stores whose addresses are the arguments. Prints JSON: { faults: [...], seconds: {...} }.
-// $NODE_TOOLS is the folder of tools/install, $SCREENSHOTS that of the screenshots.
+// $NODE_TOOLS is the directory of tools/install, $SCREENSHOTS that of the screenshots.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
@@ -8,8 +8,8 @@ import { checkDocs } from "./docs.mjs";
 import { checkProblems } from "./problems.mjs";
 import { checkReference } from "./reference.mjs";
 
-const folder = process.env.SCREENSHOTS;
-mkdirSync(folder, { recursive: true });
+const directory = process.env.SCREENSHOTS;
+mkdirSync(directory, { recursive: true });
 
 const faults = [];
 const seconds = {};
@@ -22,7 +22,7 @@ await Promise.all(
     const screenshot = async (page, name, at) => {
       if (index > 0) return;
       if (at) await at.evaluate((element) => element.scrollIntoView());
-      await page.screenshot({ path: join(folder, `${name}.png`) });
+      await page.screenshot({ path: join(directory, `${name}.png`) });
     };
     for (const [name, check] of Object.entries({ checkDocs, checkReference, checkProblems })) {
       const found = new Faults();

@@ -32,10 +32,10 @@ async function shop(browser, origin) {
 
 /** Checks an outcome; the script must be able to read `headers`. */
 function expect(outcome, status, headers = [], code = undefined) {
-  faults.expect(outcome.status === status, `expected ${status}, came ${JSON.stringify(outcome)}`);
-  faults.expect(outcome.problem?.code === code, `expected the code ${code}, came ${JSON.stringify(outcome.problem)}`);
+  faults.expect(outcome.status === status, `expected ${status}, got ${JSON.stringify(outcome)}`);
+  faults.expect(outcome.problem?.code === code, `expected the code ${code}, got ${JSON.stringify(outcome.problem)}`);
   for (const name of ["x-request-id", ...headers]) {
-    faults.expect(outcome.headers?.[name], `expected the script to read ${name}, came ${JSON.stringify(outcome.headers)}`);
+    faults.expect(outcome.headers?.[name], `expected the script to read ${name}, got ${JSON.stringify(outcome.headers)}`);
   }
 }
 
@@ -76,7 +76,7 @@ async function buyAndLeave(browser) {
   // The browser caches the response to a preflight for all methods of a URL: four requests, one preflight.
   for (let times = 0; times < 2; times += 1) expect(await call(store, "list_orders", token), 200);
   const asked = preflights.filter((url) => url === `${store}/orders`).length;
-  faults.expect(asked === 1, `expected one preflight for ${store}/orders, came ${JSON.stringify(preflights)}`);
+  faults.expect(asked === 1, `expected one preflight for ${store}/orders, got ${JSON.stringify(preflights)}`);
 
   const changed = { path, header: { "If-Match": user.headers.etag }, body: { email: "cora@shop.example" } };
   expect(await call(store, "update_user", token, changed), 200, ["etag"]);
@@ -102,7 +102,7 @@ async function fromElsewhere(browser) {
   const { page, call } = await shop(browser, other);
   for (const [operation, places] of [["greet"], ["list_products"], ["log_in", { body: credentials }]]) {
     const outcome = await call(store, operation, undefined, places);
-    faults.expect(outcome.failed?.startsWith("TypeError"), `expected the browser to refuse, came ${JSON.stringify(outcome)}`);
+    faults.expect(outcome.failed?.startsWith("TypeError"), `expected the browser to refuse, got ${JSON.stringify(outcome)}`);
   }
   // A store that allows every origin, and a request that needs a preflight.
   expect(await call(open, "list_products"), 200);

@@ -103,7 +103,7 @@ async function tryOut(page, origin, document, faults, screenshot) {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ sid: word, username: word, email: `${word}@example.com`, password }),
   });
-  faults.expect(registered.status === 201, `expected 201 for a new buyer, came ${registered.status}`);
+  faults.expect(registered.status === 201, `expected 201 for a new buyer, got ${registered.status}`);
 
   await page.reload();
   await page.locator(".opblock").first().waitFor();

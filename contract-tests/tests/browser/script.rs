@@ -1,4 +1,4 @@
-//! Runs the Node programs in this folder.
+//! Runs the Node programs in this directory.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 use tokio::{process::Command, time::timeout};
 
 /// Far more than a script takes on a busy machine.
-const AT_MOST: Duration = Duration::from_secs(15 * 60);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Cargo's target folder, which contains the installed tools and the screenshots.
+/// Cargo's target directory, which contains the installed tools and the screenshots.
 pub(crate) fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
-        .expect("cargo makes the folder `tmp` in its target folder")
+        .expect("cargo makes the directory `tmp` in its target directory")
 }
 
 /// Runs a script and parses the JSON that it prints.
@@ -56,9 +56,9 @@ pub(crate) async fn run<T: DeserializeOwned>(name: &str, arguments: &[&str]) -> 
 pub(crate) async fn finished(mut command: Command) -> Output {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = timeout(AT_MOST, command.output())
+    let output = timeout(SCRIPT_TIMEOUT, command.output())
         .await
-        .unwrap_or_else(|_| panic!("{program} was to end within {AT_MOST:?}"));
+        .unwrap_or_else(|_| panic!("{program} did not exit within {SCRIPT_TIMEOUT:?}"));
     output.unwrap_or_else(|error| {
         panic!(
             "{program} could not be run ({error}); tools/needs says what this machine has to have"

@@ -48,7 +48,7 @@ impl Driver {
         assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .parent()
-            .expect("cargo makes the folder `tmp` in its target folder");
+            .expect("cargo makes the directory `tmp` in its target directory");
         let unique = merch_test_store::fresh_name();
         Self {
             program: target.join("clients").join(language).join("drive"),
@@ -147,7 +147,7 @@ pub(crate) async fn store() -> TestStore {
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("the package is a folder of the workspace")
+        .expect("the package is a directory of the workspace")
 }
 
 /// One test per language. The modules name the tools that a language needs besides Node and Rust;

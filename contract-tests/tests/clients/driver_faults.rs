@@ -22,12 +22,12 @@ const LAST_READ_STEP: &str = "a product id below its minimum";
 /// message.
 fn changed_expectations() -> Vec<(&'static str, &'static str, Value, &'static [&'static str])> {
     vec![
-        ("one product", "/expect/status", json!(201), &["expected status 201, came 200"]),
+        ("one product", "/expect/status", json!(201), &["expected status 201, got 200"]),
         (
             "an unknown product",
             "/expect/status",
             json!(403),
-            &["expected status 403, came 404", "product_not_found"],
+            &["expected status 403, got 404", "product_not_found"],
         ),
         (
             "an unknown product",
@@ -154,11 +154,11 @@ const FAULTS: [Fault; 5] = [
 
 async fn detects(language: &'static str) {
     let store = store().await;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let driver = Driver::of(language).await;
     let journey = Journey::read().until(LAST_READ_STEP);
 
-    let run = drive(&driver, &journey, store.url(), folder.path()).await;
+    let run = drive(&driver, &journey, store.url(), dir.path()).await;
     assert_eq!(run.code, Some(0), "the unmodified journey: {run}");
     let reason = "a reason of more than twenty letters";
     let skipping = journey.clone().with("an unknown product", "/expect/status", json!(200)).with(
@@ -166,7 +166,7 @@ async fn detects(language: &'static str) {
         "/not_in",
         json!({ language: reason }),
     );
-    let run = drive(&driver, &skipping, store.url(), folder.path()).await;
+    let run = drive(&driver, &skipping, store.url(), dir.path()).await;
     assert_eq!(run.code, Some(0), "unsupported steps are skipped: {run}");
     let skipped = (1..).zip(skipping.steps()).filter_map(|(number, step)| {
         Some(format!("{number} {} {}", step.operation(), step.not_in(language)?))
@@ -176,7 +176,7 @@ async fn detects(language: &'static str) {
     for (name, pointer, value, words) in changed_expectations() {
         let what = format!("{name}: {pointer} {value}");
         let run =
-            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), dir.path())
                 .await;
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);
@@ -184,16 +184,16 @@ async fn detects(language: &'static str) {
     for (name, pointer, value, word) in invalid_steps() {
         let what = format!("{name}: {pointer} {value}");
         let run =
-            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), folder.path())
+            drive(&driver, &journey.clone().with(name, pointer, value), store.url(), dir.path())
                 .await;
         run.expect_failure(&what, 2, &[word]);
     }
     // The walk itself must fail, not the step before.
     let trusting =
         journey.clone().with("the catalogue on one page", "/expect", json!({ "status": 200 }));
-    for (number, (name, lie, words)) in FAULTS.into_iter().enumerate() {
-        let liar = FaultyServer::start(store.url(), lie).await;
-        let run = drive(&driver, &trusting, &liar.url, folder.path()).await;
+    for (number, (name, fault, words)) in FAULTS.into_iter().enumerate() {
+        let server = FaultyServer::start(store.url(), fault).await;
+        let run = drive(&driver, &trusting, &server.url, dir.path()).await;
         let what = format!("fault {number}, at {name}");
         run.expect_failure(&what, 1, &[&format!("step {}, ", journey.number(name)), name]);
         run.expect_failure(&what, 1, words);
@@ -208,7 +208,7 @@ struct FaultyServer {
 }
 
 impl FaultyServer {
-    async fn start(store: &str, lie: fn(&str, &mut Answer)) -> Self {
+    async fn start(store: &str, fault: fn(&str, &mut Answer)) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = store.to_owned();
@@ -221,7 +221,7 @@ impl FaultyServer {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (http, store) = (http.clone(), store.clone());
                 let service = service_fn(move |request| {
-                    answer(http.clone(), format!("{store}{}", request.uri()), request, lie)
+                    answer(http.clone(), format!("{store}{}", request.uri()), request, fault)
                 });
                 // Clients may close a connection at any time.
                 connections.spawn(async move {
@@ -239,17 +239,17 @@ async fn answer(
     http: reqwest::Client,
     url: String,
     request: hyper::Request<Incoming>,
-    lie: fn(&str, &mut Answer),
+    fault: fn(&str, &mut Answer),
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let target = request.uri().to_string();
     let mut headers = request.headers().clone();
     headers.remove(HOST);
     headers.remove(CONNECTION);
-    let came = http.request(request.method().clone(), url).headers(headers).send().await.unwrap();
-    let (status, headers) = (came.status(), came.headers().clone());
-    let body = came.bytes().await.unwrap();
+    let got = http.request(request.method().clone(), url).headers(headers).send().await.unwrap();
+    let (status, headers) = (got.status(), got.headers().clone());
+    let body = got.bytes().await.unwrap();
     let mut answer = Answer { headers, body: serde_json::from_slice(&body).unwrap_or_default() };
-    lie(&target, &mut answer);
+    fault(&target, &mut answer);
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         answer.headers.remove(name);
     }

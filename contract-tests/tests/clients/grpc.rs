@@ -59,8 +59,8 @@ async fn calls(language: &'static str, event: &'static str) {
         .await
         .find_all("the streamed events", EVENTS, |record| record.name() == event)
         .await;
-    let came: HashSet<&str> = records.iter().map(|record| record.text("id")).collect();
-    assert_eq!(came, said);
+    let got: HashSet<&str> = records.iter().map(|record| record.text("id")).collect();
+    assert_eq!(got, said);
     assert!(records.iter().all(|record| record.text("service") == "probe"), "{records:?}");
     store.expect_event_count(event, EVENTS);
     for word in run.lines("caused") {
@@ -116,21 +116,19 @@ type Fault = fn(StreamItem, usize) -> Option<StreamItem>;
 
 /// Responses of `LoggingService` that break its contract.
 const FAULTS: [(&str, Fault); 6] = [
-    ("acknowledges more than was sent", |passing, _| {
-        Some(passing.map(|_| acknowledging(1_000_000)))
+    ("acknowledges more than was sent", |item, _| Some(item.map(|_| acknowledging(1_000_000)))),
+    ("does not acknowledge the last", |item, _| {
+        Some(item.map(|response| acknowledging(response.acknowledged_sequence.min(2))))
     }),
-    ("does not acknowledge the last", |passing, _| {
-        Some(passing.map(|response| acknowledging(response.acknowledged_sequence.min(2))))
+    ("decreases the acknowledgement", |item, before| {
+        Some(item.map(|response| if before == 0 { response } else { acknowledging(0) }))
     }),
-    ("decreases the acknowledgement", |passing, before| {
-        Some(passing.map(|response| if before == 0 { response } else { acknowledging(0) }))
+    ("omits a refusal", |item, _| item.is_ok().then_some(item)),
+    ("names no field in a refusal", |item, _| {
+        Some(item.map_err(|status| Status::new(status.code(), status.message())))
     }),
-    ("omits a refusal", |passing, _| passing.is_ok().then_some(passing)),
-    ("names no field in a refusal", |passing, _| {
-        Some(passing.map_err(|status| Status::new(status.code(), status.message())))
-    }),
-    ("refuses with another code", |passing, _| {
-        Some(passing.map_err(|status| {
+    ("refuses with another code", |item, _| {
+        Some(item.map_err(|status| {
             Status::with_details(
                 Code::Unavailable,
                 status.message(),
@@ -147,12 +145,12 @@ fn acknowledging(acknowledged_sequence: u64) -> StreamLogsResponse {
 async fn detects_faults(language: &'static str) {
     let store = store().await;
     let driver = driver(language, &store).await;
-    for (number, (what, lie)) in FAULTS.into_iter().enumerate() {
-        let liar = FaultyServer::start(store.logging_url(), lie).await;
+    for (number, (what, fault)) in FAULTS.into_iter().enumerate() {
+        let server = FaultyServer::start(store.logging_url(), fault).await;
         let driver = driver
             .clone()
-            .with("MERCH_LOGGING_GRPC", liar.url.clone())
-            .with("MERCH_UNIQUE", format!("lie{number}"));
+            .with("MERCH_LOGGING_GRPC", server.url.clone())
+            .with("MERCH_UNIQUE", format!("fault{number}"));
         driver.run().await.expect_failure(what, 1, &["StreamLogs", ": expected "]);
     }
     let unreachable = driver
@@ -170,7 +168,7 @@ async fn detects_assistant_faults(language: &'static str) {
     other.run().await.expect_failure(
         "a service without the methods",
         1,
-        &["CreateUser: expected OK, came UNIMPLEMENTED"],
+        &["CreateUser: expected OK, got UNIMPLEMENTED"],
     );
     let full = driver.clone().with("MERCH_SOLD_OUT_PRODUCT", "2");
     full.run().await.expect_failure(
@@ -181,7 +179,7 @@ async fn detects_assistant_faults(language: &'static str) {
     driver.run().await.expect_failure(
         "a user who is there already",
         1,
-        &["CreateUser: expected OK, came ALREADY_EXISTS"],
+        &["CreateUser: expected OK, got ALREADY_EXISTS"],
     );
     store.finish_unchecked().await;
 }
@@ -193,19 +191,19 @@ struct FaultyServer {
 }
 
 struct FaultyService {
-    honest: Channel,
-    lie: Fault,
+    upstream: Channel,
+    fault: Fault,
 }
 
 impl FaultyServer {
-    async fn start(honest: String, lie: Fault) -> Self {
+    async fn start(upstream: String, fault: Fault) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = stream::unfold(listener, |listener| async {
             Some((listener.accept().await.map(|(stream, _)| stream), listener))
         });
-        let honest = Channel::from_shared(honest).unwrap().connect_lazy();
-        let service = LoggingServiceServer::new(FaultyService { honest, lie });
+        let upstream = Channel::from_shared(upstream).unwrap().connect_lazy();
+        let service = LoggingServiceServer::new(FaultyService { upstream, fault });
         let task = tokio::spawn(async move {
             Server::builder()
                 .add_service(service)
@@ -231,15 +229,15 @@ impl LoggingService for FaultyService {
         &self,
         request: Request<Streaming<StreamLogsRequest>>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let mut honest = LoggingServiceClient::new(self.honest.clone());
+        let mut upstream = LoggingServiceClient::new(self.upstream.clone());
         // A client that goes away ends its stream.
         let requests = request.into_inner().filter_map(|request| std::future::ready(request.ok()));
-        let answers = honest.stream_logs(requests).await?.into_inner();
-        let lie = self.lie;
-        let answers = answers.enumerate().map(move |(before, passing)| lie(passing, before));
+        let answers = upstream.stream_logs(requests).await?.into_inner();
+        let fault = self.fault;
+        let answers = answers.enumerate().map(move |(before, item)| fault(item, before));
         Ok(Response::new(Box::pin(
             answers
-                .take_while(|passing| std::future::ready(passing.is_some()))
+                .take_while(|item| std::future::ready(item.is_some()))
                 .filter_map(std::future::ready),
         )))
     }

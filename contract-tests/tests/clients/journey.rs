@@ -12,9 +12,9 @@ const STOCK: i64 = 500;
 
 async fn completes_the_journey(language: &'static str) {
     let store = store().await;
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let journey = Journey::read();
-    let run = drive(&Driver::of(language).await, &journey, store.url(), folder.path()).await;
+    let run = drive(&Driver::of(language).await, &journey, store.url(), dir.path()).await;
     assert_eq!(run.code, Some(0), "the {language} client did not complete the journey\n{run}");
     let mut said = run.stdout.lines();
     for (number, step) in (1..).zip(journey.steps()) {
@@ -25,7 +25,7 @@ async fn completes_the_journey(language: &'static str) {
         assert_eq!(said.next(), Some(line.as_str()), "{run}");
     }
     assert_eq!(said.next(), None, "{run}");
-    what_is_stored(&store, language, &journey).await;
+    assert_stored(&store, language, &journey).await;
     store.finish().await;
 }
 
@@ -33,15 +33,15 @@ pub(crate) async fn drive(
     driver: &Driver,
     journey: &Journey,
     url: &str,
-    folder: &std::path::Path,
+    dir: &std::path::Path,
 ) -> Run {
-    let path = folder.join("journey.json");
+    let path = dir.join("journey.json");
     std::fs::write(&path, journey.text()).unwrap();
-    let path = path.to_str().expect("a temporary folder has a name of ASCII");
+    let path = path.to_str().expect("a temporary directory has a name of ASCII");
     driver.clone().with("MERCH_URL", url).with("MERCH_JOURNEY", path).run().await
 }
 
-async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
+async fn assert_stored(store: &TestStore, language: &str, journey: &Journey) {
     let events = journey.events(language);
     let count = |word: &str| i64::try_from(events.get(word).copied().unwrap_or(0)).unwrap();
     for (rows, wanted) in [
@@ -60,7 +60,8 @@ async fn what_is_stored(store: &TestStore, language: &str, journey: &Journey) {
     }
     for product in 1..=SOLD_OUT {
         let sold = format!(
-            "(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed')"
+            "(SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND \
+             status = 'placed')"
         );
         let pieces = store
             .sql_integer(&format!("SELECT stock + {sold} FROM products WHERE id = {product}"))

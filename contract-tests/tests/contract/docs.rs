@@ -7,11 +7,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 /// Allows only the store's own files, and images inside the style sheet.
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// Scalar writes its style sheet into the page.
-const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' \
+                             'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action \
+                             'self'; frame-ancestors 'none'";
 
 fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
     let start = format!("{name}=\"");

@@ -62,12 +62,12 @@ fn changes_on_either_side_are_detected() {
 /// Only its type is used.
 struct Unimplemented;
 
-const NEVER: &str = "only the type of this implementation is used";
+const NOT_CALLED: &str = "only the type of this implementation is used";
 
 macro_rules! unimplemented_interfaces {
     ($($interface:ident { $($operation:ident($($argument:ty),*) -> $response:ident;)* })*) => {$(
         impl server::$interface for Unimplemented {
-            $(async fn $operation(&self, $(_: $argument),*) -> server::$response { unreachable!("{NEVER}") })*
+            $(async fn $operation(&self, $(_: $argument),*) -> server::$response { unreachable!("{NOT_CALLED}") })*
         }
     )*};
 }

@@ -423,7 +423,8 @@ mod raw {
             let alice = store.user().await;
             let body = r#"{ "product_id": 1, "quantity": 1 }"#;
             let request = format!(
-                "POST /orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{body}",
+                "POST /orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+                 content-type: application/json\r\ncontent-length: 1000\r\n\r\n{body}",
                 alice.token
             );
             let mut stream =

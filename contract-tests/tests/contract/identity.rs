@@ -48,7 +48,7 @@ async fn refused_everywhere(
     }
 }
 
-async fn void_everywhere(store: &TestStore, user: &TestUser<'_>) {
+async fn assert_revoked_everywhere(store: &TestStore, user: &TestUser<'_>) {
     refused_everywhere(store, user, &[&format!("Bearer {}", user.token)], "token_invalid").await;
 }
 
@@ -227,7 +227,7 @@ on_both_databases! {
             .to_owned();
         store.post("/logout").bearer(&second).await.expect(204);
         store.expect_events(["user_logged_in", "user_logged_out"]);
-        void_everywhere(store, &alice).await;
+        assert_revoked_everywhere(store, &alice).await;
         store.get(alice.path()).bearer(&second).await.problem(401, "token_invalid");
         store.expect_events(["token_refused"]);
         let third = alice.log_in(TestUser::PASSWORD).await.expect(200).json()["access_token"]
@@ -244,7 +244,7 @@ on_both_databases! {
             .await
             .expect(204);
         store.expect_events(["user_password_changed"]);
-        void_everywhere(store, &alice).await;
+        assert_revoked_everywhere(store, &alice).await;
         alice.log_in(TestUser::PASSWORD).await.problem(401, "invalid_credentials");
         let token =
             alice.log_in("a much longer battery staple").await.expect(200).json()["access_token"]
@@ -259,7 +259,7 @@ on_both_databases! {
         let alice = store.user().await;
         alice.call(Method::DELETE, alice.path()).await.expect(204);
         store.expect_events(["user_deactivated"]);
-        void_everywhere(store, &alice).await;
+        assert_revoked_everywhere(store, &alice).await;
     }
 
     async fn password_change_requires_the_current_password(store: &TestStore) {
@@ -311,7 +311,7 @@ on_both_databases! {
         } else {
             ("the other new password", &one)
         };
-        // The loser came with an outdated password or a revoked token.
+        // The loser sent an outdated password or a revoked token.
         match loser.status {
             401 => {
                 loser.problem(401, "token_invalid");
@@ -359,8 +359,8 @@ on_both_databases! {
         for _ in 0..2 {
             alice.log_in("wrong").await.problem(401, "invalid_credentials");
         }
-        let shouted = json!({ "username": alice.username.to_uppercase(), "password": "wrong" });
-        store.post("/login").json(&shouted).await.problem(401, "invalid_credentials");
+        let upper_case = json!({ "username": alice.username.to_uppercase(), "password": "wrong" });
+        store.post("/login").json(&upper_case).await.problem(401, "invalid_credentials");
         store.expect_event_count("log_in_failed", 3);
         for password in ["wrong", TestUser::PASSWORD] {
             let answer = alice.log_in(password).await;

@@ -5,11 +5,11 @@
 // Tests panic to fail.
 #![allow(clippy::unwrap_used)]
 
-mod dialog;
 mod docs;
 mod drift;
 mod errors;
 mod events;
+mod greeting;
 mod identity;
 mod orders;
 mod products;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Maximum of concurrent registrations. SQLite runs the writes one by one, and each waits for the
 /// disk.
-const AT_ONCE: usize = 8;
+const CONCURRENT_REGISTRATIONS: usize = 8;
 
 fn ids(page: &Value) -> Vec<String> {
     page["items"]
@@ -149,8 +149,11 @@ on_both_databases! {
     async fn concurrent_buyers_never_oversell(store: &TestStore) {
         const BUYERS: usize = 200;
         const PIECES: usize = 50;
-        let buyers: Vec<TestUser<'_>> =
-            stream::iter(0..BUYERS).map(|_| store.user()).buffer_unordered(AT_ONCE).collect().await;
+        let buyers: Vec<TestUser<'_>> = stream::iter(0..BUYERS)
+            .map(|_| store.user())
+            .buffer_unordered(CONCURRENT_REGISTRATIONS)
+            .collect()
+            .await;
         store.set_stock(1, PIECES as i32).await;
         let answers = join_all(buyers.iter().map(|buyer| buyer.order(1, 1).into_future())).await;
         let sold = answers.iter().filter(|answer| answer.status == 201).count();
@@ -174,8 +177,11 @@ on_both_databases! {
     }
 
     async fn concurrent_orders_and_cancels_conserve_stock(store: &TestStore) {
-        let buyers: Vec<TestUser<'_>> =
-            stream::iter(0..16).map(|_| store.user()).buffer_unordered(AT_ONCE).collect().await;
+        let buyers: Vec<TestUser<'_>> = stream::iter(0..16)
+            .map(|_| store.user())
+            .buffer_unordered(CONCURRENT_REGISTRATIONS)
+            .collect()
+            .await;
         store.set_stock(2, 40).await;
         let bought = join_all(buyers.iter().map(async |buyer| {
             let (mut kept, mut placed, mut refused, mut cancelled) = (0, 0, 0, 0);
@@ -326,14 +332,14 @@ on_both_databases! {
         let (alice, bob) = (store.user().await, store.user().await);
         let placed = place(&alice, 1, 1).await;
         let path = placed.header("location");
-        let nowhere = format!("/orders/{}", uuid::Uuid::now_v7());
-        let (others, nobodys) = (
+        let unknown_path = format!("/orders/{}", uuid::Uuid::now_v7());
+        let (others, unknown) = (
             bob.get(path).await.problem(404, "order_not_found"),
-            bob.get(&nowhere).await.problem(404, "order_not_found"),
+            bob.get(&unknown_path).await.problem(404, "order_not_found"),
         );
-        assert_eq!((&others["title"], &others["detail"]), (&nobodys["title"], &nobodys["detail"]));
+        assert_eq!((&others["title"], &others["detail"]), (&unknown["title"], &unknown["detail"]));
         bob.post(format!("{path}/cancel")).await.problem(404, "order_not_found");
-        bob.post(format!("{nowhere}/cancel")).await.problem(404, "order_not_found");
+        bob.post(format!("{unknown_path}/cancel")).await.problem(404, "order_not_found");
         bob.get(path)
             .header("if-none-match", placed.header("etag"))
             .await

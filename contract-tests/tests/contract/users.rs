@@ -170,11 +170,11 @@ on_both_databases! {
         );
         // Another user's resource looks like an unknown one.
         let others = alice.get(bob.path()).await.problem(404, "user_not_found");
-        let nobodys = alice
+        let unknown = alice
             .get(format!("/users/{}", uuid::Uuid::now_v7()))
             .await
             .problem(404, "user_not_found");
-        assert_eq!((&others["title"], &others["detail"]), (&nobodys["title"], &nobodys["detail"]));
+        assert_eq!((&others["title"], &others["detail"]), (&unknown["title"], &unknown["detail"]));
         for id in ["me", "1", "0198c0de", "0198C0DE-7E57-7000-8000-00000000000G", "%00"] {
             assert_eq!(alice.get(format!("/users/{id}")).await.faults(), ["path /user_id"], "{id}");
             assert_eq!(

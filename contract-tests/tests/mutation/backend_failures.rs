@@ -79,7 +79,7 @@ impl Buyer {
             .replace("{product_id}", "1");
         assert!(
             !path.contains('{'),
-            "{}: say here what stands for the parameter of {path}",
+            "{}: add a value for the parameter of {path} here",
             operation.id
         );
         let mut request = Request::new(operation.method.clone(), path);
@@ -105,7 +105,7 @@ impl Buyer {
                 json!({ "current_password": PASSWORD, "new_password": "a much longer battery staple" })
             }
             "place_order" => json!({ "product_id": 1, "quantity": 1 }),
-            other => panic!("say here which body {other} takes"),
+            other => panic!("add the body of {other} here"),
         }
     }
 }
@@ -118,22 +118,22 @@ impl Buyer {
 pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet<(String, u16)> {
     let db = FaultyDb::start(&store.db_url()).await;
     // The defaults do not limit log-ins, and all test stores share a key.
-    let behind = Upstream::new(&store.start_another_api(&Options::default(), db.url()).await);
-    let sound = Upstream::new(store.url());
+    let faulty = Upstream::new(&store.start_another_api(&Options::default(), db.url()).await);
+    let healthy = Upstream::new(store.url());
     // Failed calls change nothing, so one user suffices.
-    let victim = Buyer::new(&sound).await;
+    let victim = Buyer::new(&healthy).await;
     let mut exercised = BTreeSet::new();
     let mut wrong = Vec::new();
     let declares = |operation: &&Operation| {
         operation.responses.contains_key(&500) || operation.responses.contains_key(&503)
     };
     for operation in document.operations().iter().filter(declares) {
-        let willing = Buyer::new(&sound).await;
+        let buyer = Buyer::new(&healthy).await;
         db.take_called();
-        let answer = behind.send(&willing.request(operation)).await;
+        let answer = faulty.send(&buyer.request(operation)).await;
         assert!(
             answer.status < 300,
-            "{}: with nothing broken the request is fine: {answer:?}",
+            "{}: expected success without a fault, got {answer:?}",
             operation.id
         );
         let methods: BTreeSet<String> = db.take_called().into_iter().collect();
@@ -146,7 +146,7 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
             for (fault, status) in faults() {
                 db.fail(&method, fault.clone());
                 let request = victim.request(operation);
-                let answer = behind.send(&request).await;
+                let answer = faulty.send(&request).await;
                 db.restore();
                 let found = faults_of(document, &request, &answer, status);
                 if found.is_empty() {
@@ -167,12 +167,12 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
         .filter(|operation| operation.secured && operation.responses.contains_key(&429))
     {
         let found =
-            too_many_at_once(&db, &behind, &Buyer::new(&sound).await, document, operation).await;
+            exceed_user_limit(&db, &faulty, &Buyer::new(&healthy).await, document, operation).await;
         if found.is_empty() {
             exercised.insert((operation.id.clone(), 429));
         } else {
             wrong.push(format!(
-                "{}, with as many under way as one user may have: {}",
+                "{}, at the limit of one user's concurrent requests: {}",
                 operation.id,
                 found.join("; ")
             ));
@@ -184,7 +184,7 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
         wrong.join("\n- ")
     );
     // The api reconnects.
-    let again = behind
+    let again = faulty
         .send(&victim.request(document.operation("get_user").expect("the document declares it")))
         .await;
     assert_eq!(again.status, 200, "{again:?}");
@@ -193,40 +193,40 @@ pub(crate) async fn exercise(store: &TestStore, document: &Document) -> BTreeSet
 
 /// Exceeds one user's limit of concurrent requests while the db service stalls. Returns the faults
 /// of the last response.
-async fn too_many_at_once(
+async fn exceed_user_limit(
     db: &FaultyDb,
-    behind: &Upstream,
+    faulty: &Upstream,
     buyer: &Buyer,
     document: &Document,
     operation: &Operation,
 ) -> Vec<String> {
-    const AT_ONCE: usize = merch_api::Config::WRITES_PER_USER.get();
+    const MAX_CONCURRENT: usize = merch_api::Config::WRITES_PER_USER.get();
     let request = buyer.request(operation);
     db.stall();
     db.take_called();
-    let many = futures_util::future::join_all((0..AT_ONCE).map(|_| behind.send(&request)));
+    let calls = futures_util::future::join_all((0..MAX_CONCURRENT).map(|_| faulty.send(&request)));
     let one_more = async {
         let deadline = tokio::time::Instant::now() + merch_test_store::TIMEOUT;
         let mut called = 0;
-        while called < AT_ONCE {
+        while called < MAX_CONCURRENT {
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "{}: {called} of {AT_ONCE} calls reached the db service",
+                "{}: {called} of {MAX_CONCURRENT} calls reached the db service",
                 operation.id
             );
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             called += db.take_called().len();
         }
-        let answer = behind.send(&request).await;
+        let answer = faulty.send(&request).await;
         db.restore();
         faults_of(document, &request, &answer, 429)
     };
-    let (answers, found) = futures_util::future::join(many, one_more).await;
+    let (answers, found) = futures_util::future::join(calls, one_more).await;
     let answered = answers.iter().all(|answer| ![429, 500].contains(&answer.status));
     if answered {
         found
     } else {
-        [found, vec![format!("expected an answer to those before, got {answers:?}")]].concat()
+        [found, vec![format!("expected responses to the earlier calls, got {answers:?}")]].concat()
     }
 }
 

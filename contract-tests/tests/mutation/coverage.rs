@@ -27,8 +27,9 @@ fn missing(declared: &BTreeSet<Cell>, exercised: &BTreeSet<Cell>) -> Vec<String>
         declared.difference(exercised).filter(|(operation, status)| !excepted(operation, *status));
     left.map(|(operation, status)| {
         format!(
-            "{operation} declares {status}, but no test gets it: write a case in contract-tests/src/cases/; \
-             if the operation cannot send it, remove it from openapi.yaml"
+            "{operation} declares {status}, but no test gets it: write a case in \
+             contract-tests/src/cases/; if the operation cannot send it, remove it from \
+             openapi.yaml"
         )
     })
     .collect()
@@ -45,7 +46,7 @@ fn with_extra_status() -> Arc<Document> {
     assert_eq!(
         merch_contract::OPENAPI_YAML.matches(greeting).count(),
         1,
-        "greet stands there as this test knows it"
+        "expected the response 200 of greet in openapi.yaml"
     );
     let text = merch_contract::OPENAPI_YAML.replace(
         greeting,

@@ -107,7 +107,7 @@ impl Observed {
         self.logins.values().find(|login| login.username.eq_ignore_ascii_case(username)).cloned()
     }
 
-    pub(crate) fn login_of_another(&self, user_id: &str) -> Option<Login> {
+    pub(crate) fn login_of_another_user(&self, user_id: &str) -> Option<Login> {
         self.logins.values().find(|login| login.user_id != user_id).cloned()
     }
 

@@ -17,9 +17,9 @@ use tokio::{sync::OnceCell, time::Instant};
 use crate::{exchange::Request, proxy::Upstream};
 
 /// Stock of each product but the last: more than a run buys.
-const MANY: i32 = 500;
+const STOCK: i32 = 500;
 /// Stock of the last product, which the suite sells out.
-const FEW: i32 = 30;
+const LAST_STOCK: i32 = 30;
 
 /// A store for one run at a time.
 pub(crate) struct SuiteStore {
@@ -67,8 +67,13 @@ impl SuiteStore {
 
     /// Restocks after mutants.
     pub(crate) async fn restock(&self) {
-        let wanted = format!("CASE id WHEN 3 THEN {FEW} ELSE {MANY} END");
-        self.store.sql(&format!("UPDATE products SET stock = {wanted}, version = version + 1 WHERE stock <> {wanted}")).await;
+        let wanted = format!("CASE id WHEN 3 THEN {LAST_STOCK} ELSE {STOCK} END");
+        self.store
+            .sql(&format!(
+                "UPDATE products SET stock = {wanted}, version = version + 1 WHERE stock <> \
+                 {wanted}"
+            ))
+            .await;
     }
 }
 

@@ -28,12 +28,12 @@ const CASES_PER_RUN: usize = 16;
 /// The cases that detected a mutant: `operation status: case`.
 fn detected_by(mutant: &Mutant, report: &Report) -> BTreeSet<String> {
     // A missing response does not identify the fault; a fault of the suite does not count.
-    let told = |message: &str| {
+    let is_specific = |message: &str| {
         !message.starts_with("expected an answer, got none")
             && !message.contains("a bug of this program")
     };
     let failures = report.failures().filter(|(case, failure)| {
-        mutant.operations.contains(&case.operation.as_str()) && told(failure.message())
+        mutant.operations.contains(&case.operation.as_str()) && is_specific(failure.message())
     });
     failures.map(|(case, _)| described(&case.operation, case.status, &case.name)).collect()
 }
@@ -126,7 +126,7 @@ async fn suite_detects_every_mutant() {
         .collect();
     assert!(
         !chosen.is_empty(),
-        "no mutant's name has the words {wanted:?} of MUTANT in it; docs/mutants.md has the names"
+        "no mutant's name contains {wanted:?} (MUTANT); docs/mutants.md lists the names"
     );
     let jobs = Mutex::new(chosen.into_iter());
     let outcomes = Mutex::new(BTreeMap::new());
@@ -185,7 +185,8 @@ async fn harmless_mutants_are_not_detected() {
     store.store.finish_unchecked().await;
 }
 
-/// `coverage.rs` runs the suite through a proxy that changes nothing.
+/// `coverage.rs` runs the suite through a proxy that changes nothing. `CONTROL=words` selects
+/// controls by name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn controls_pass() {
     let mut controls: Vec<Control> = mutants::controls();
@@ -193,7 +194,7 @@ async fn controls_pass() {
         controls.retain(|control| control.name.contains(&part));
         assert!(
             !controls.is_empty(),
-            "no control's name has the words {part:?} of CONTROL in it; docs/mutants.md has the names"
+            "no control's name contains {part:?} (CONTROL); docs/mutants.md lists the names"
         );
     }
     let store = SuiteStore::start().await;
@@ -207,7 +208,6 @@ async fn controls_pass() {
         &Arc::new(Document::embedded()),
     )
     .await;
-    // CONTROL=words runs one control.
     assert_passed(&report);
     store.store.finish_unchecked().await;
 }

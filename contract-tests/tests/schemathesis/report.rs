@@ -80,7 +80,7 @@ pub(crate) fn operations() -> Vec<String> {
 /// Links of `openapi.yaml`, as Schemathesis names them.
 pub(crate) fn links() -> Vec<String> {
     let document = Document::embedded();
-    let led_to = |id: &Value| {
+    let target_name = |id: &Value| {
         let found = id.as_str().and_then(|id| document.operation(id));
         found.map(name).unwrap_or_else(|| panic!("a link leads to {id}, which is not an operation"))
     };
@@ -93,7 +93,7 @@ pub(crate) fn links() -> Vec<String> {
                 links.push(format!(
                     "{} -> [{status}] {link} -> {}",
                     name(operation),
-                    led_to(&target["operationId"])
+                    target_name(&target["operationId"])
                 ));
             }
         }

@@ -68,14 +68,15 @@ fn assert_failed(report: &Report) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_responses_are_reported() {
-    let html = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<h1>It works!</h1>\xff\x00\x1b[2J";
+    let html = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n\
+                 <h1>It works!</h1>\xff\x00\x1b[2J";
     let report = run(&server(|connection| answer(connection, html)).await, &[]).await;
     assert_failed(&report);
     let table = contract_tests::report::table(&report, false);
     assert!(table.contains("content-type: expected"), "{table}");
     assert!(
         !table.contains('\x1b') && !table.contains('\0'),
-        "an answer cannot command the terminal"
+        "a response must not control the terminal"
     );
     let xml = contract_tests::report::junit(&report);
     roxmltree::Document::parse(&xml).unwrap();

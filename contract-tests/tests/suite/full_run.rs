@@ -10,8 +10,8 @@ async fn suite_passes_and_cleans_up() {
     let token = expired_token(&store).await;
     let before = remaining(&store).await;
     assert_eq!((before.0, before.1), (0, 0));
-    let folder = tempfile::tempdir().unwrap();
-    let junit = folder.path().join("report.xml");
+    let dir = tempfile::tempdir().unwrap();
+    let junit = dir.path().join("report.xml");
 
     let output = run(&[
         "--url",

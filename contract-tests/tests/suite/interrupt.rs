@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the suite cancels its orders; a second signal exits at once.
+//! SIGINT and SIGTERM: the suite cancels its orders; a second signal exits immediately.
 
 use std::{process::Command, time::Duration};
 
@@ -42,7 +42,7 @@ async fn sigterm_cleans_up() {
 }
 
 #[tokio::test]
-async fn second_signal_exits_at_once() {
+async fn second_signal_exits_immediately() {
     // Accepts connections without answering.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -53,13 +53,13 @@ async fn second_signal_exits_at_once() {
         .unwrap();
     signal(&child, "INT");
     // Send the second signal only after the program has handled the first.
-    let mut told = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut reader = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut told, &mut line))
+    tokio::time::timeout(TIMEOUT, tokio::io::AsyncBufReadExt::read_line(&mut reader, &mut line))
         .await
         .expect("the program reports the interrupt")
         .unwrap();
-    assert!(line.contains("interrupt again to exit at once"), "{line}");
+    assert!(line.contains("interrupt again to exit immediately"), "{line}");
     signal(&child, "INT");
     let output = wait(child).await;
     assert_eq!(output.status.code(), Some(130));

@@ -17,16 +17,16 @@ async fn lost_reports_fail_and_closed_pipes_do_not() {
     ] {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = wait(program(arguments).stdout(Stdio::from(full)).spawn().unwrap()).await;
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
         let expected = if arguments.len() > 1 {
             "Done: the suite ran and cleaned up: "
         } else {
             "run the command again"
         };
         assert!(
-            told.contains("No space left on device") && told.contains(expected),
-            "{arguments:?}: {told}"
+            message.contains("No space left on device") && message.contains(expected),
+            "{arguments:?}: {message}"
         );
         let output = wait(
             program(arguments).stdout(Stdio::from(std::io::pipe().unwrap().1)).spawn().unwrap(),

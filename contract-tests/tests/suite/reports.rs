@@ -76,8 +76,8 @@ async fn failures_include_a_curl_command() {
     let store = TestStore::start(Database::Sqlite).await;
     // The database accepts it, the document does not.
     store.sql("UPDATE products SET currency = 'cny' WHERE id = 2").await;
-    let folder = tempfile::tempdir().unwrap();
-    let junit = folder.path().join("report.xml");
+    let dir = tempfile::tempdir().unwrap();
+    let junit = dir.path().join("report.xml");
     let output =
         run(&["--url", store.url(), "--only", "list_products", "--junit", junit.to_str().unwrap()])
             .await;

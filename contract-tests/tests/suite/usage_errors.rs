@@ -11,11 +11,11 @@ fn unused_url() -> String {
 
 async fn refused(arguments: &[&str], words: &[&str]) {
     let output = run(arguments).await;
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}{}", stdout(&output));
-    assert!(told.starts_with("error: "), "{arguments:?}: {told}");
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}{}", stdout(&output));
+    assert!(message.starts_with("error: "), "{arguments:?}: {message}");
     for word in words {
-        assert!(told.contains(word), "{arguments:?}: expected {word:?} in {told}");
+        assert!(message.contains(word), "{arguments:?}: expected {word:?} in {message}");
     }
 }
 
@@ -31,8 +31,8 @@ async fn unreachable_stores_are_reported() {
 
 #[tokio::test]
 async fn junit_reports_that_nothing_was_tested() {
-    let folder = tempfile::tempdir().unwrap();
-    let junit = folder.path().join("report.xml");
+    let dir = tempfile::tempdir().unwrap();
+    let junit = dir.path().join("report.xml");
     refused(
         &["--url", &unused_url(), "--junit", junit.to_str().unwrap()],
         &["expected a running store"],
@@ -68,8 +68,8 @@ async fn invalid_options_are_refused() {
 
 #[tokio::test]
 async fn invalid_documents_are_refused() {
-    let (url, folder) = (unused_url(), tempfile::tempdir().unwrap());
-    let file = folder.path().join("openapi.yaml");
+    let (url, dir) = (unused_url(), tempfile::tempdir().unwrap());
+    let file = dir.path().join("openapi.yaml");
     let path = file.to_str().unwrap();
     refused(&["--url", &url, "--spec", path], &[path, "expected a document"]).await;
     for (text, words) in [
@@ -78,7 +78,8 @@ async fn invalid_documents_are_refused() {
         ("openapi: 3.1.0", &["got one of version 3.1.0"]),
         ("openapi: 3.0.3\npaths: {}", &["/paths", "at least one operation"]),
         (
-            "openapi: 3.0.3\npaths: {/a: {get: {operationId: a, responses: {default: {description: d}}}}}",
+            "openapi: 3.0.3\npaths: \
+             {/a: {get: {operationId: a, responses: {default: {description: d}}}}}",
             &["/paths/~1a/get/responses/default"],
         ),
     ] {

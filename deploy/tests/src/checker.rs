@@ -48,7 +48,8 @@ impl fmt::Display for Totals {
         let Self { observed, stored, unobserved, events, duplicates } = self;
         write!(
             f,
-            "{observed} orders observed, {stored} in the database ({unobserved} of them unobserved), {events} events on the topic, {duplicates} duplicates"
+            "{observed} orders observed, {stored} in the database ({unobserved} of them \
+             unobserved), {events} events on the topic, {duplicates} duplicates"
         )
     }
 }

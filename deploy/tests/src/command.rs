@@ -50,8 +50,8 @@ impl Command {
         self
     }
 
-    pub fn in_folder(mut self, folder: &Path) -> Self {
-        self.process.current_dir(folder);
+    pub fn in_dir(mut self, dir: &Path) -> Self {
+        self.process.current_dir(dir);
         self
     }
 

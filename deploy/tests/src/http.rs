@@ -150,9 +150,11 @@ impl Request {
             Ok(response) => Outcome::Answered(response.status),
             Err(error) => Outcome::NoResponse(format!("{error:#}")),
         };
-        let came = response.as_ref().ok();
+        let received = response.as_ref().ok();
         let header = |name: &str| {
-            came.map(|response| response.header(name).to_owned()).filter(|value| !value.is_empty())
+            received
+                .map(|response| response.header(name).to_owned())
+                .filter(|value| !value.is_empty())
         };
         let exchange = Exchange {
             request: self.shown.clone(),
@@ -161,7 +163,7 @@ impl Request {
             took: began.elapsed(),
             outcome,
             request_id: header("x-request-id"),
-            code: came.and_then(|response| response.body["code"].as_str()).map(str::to_owned),
+            code: received.and_then(|response| response.body["code"].as_str()).map(str::to_owned),
             retry_after: header("retry-after"),
         };
         self.client.seen.lock().expect("no task panics while it holds the lock").push(exchange);
@@ -202,7 +204,8 @@ mod tests {
 
     #[tokio::test]
     async fn responses_and_missing_responses_are_recorded() {
-        let busy = "HTTP/1.1 503 Busy\r\nX-Request-Id: r1\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{\"code\":\"unavailable\"}";
+        let busy = "HTTP/1.1 503 Busy\r\nX-Request-Id: r1\r\nConnection: close\r\n\
+                    Content-Length: 22\r\n\r\n{\"code\":\"unavailable\"}";
         let client = Client::new(server(vec![busy, ""]).await).unwrap();
         let response = client.post("/orders").header("Idempotency-Key", "k").send().await.unwrap();
         assert!(

@@ -27,8 +27,7 @@ const IMAGE: &str = "merch:test";
 
 async fn build() -> Result<()> {
     let script = root().join("tools/operate/image");
-    let mut command =
-        Command::new(&script).in_folder(root()).limit(BUILD).env("MERCH_IMAGE", IMAGE);
+    let mut command = Command::new(&script).in_dir(root()).limit(BUILD).env("MERCH_IMAGE", IMAGE);
     if std::env::var_os("MERCH_TEST_IMAGE_FROM_SOURCE").is_none() {
         let program = target().join("debug/merch");
         ensure!(program.is_file(), "{} is not there; build it (cargo build)", program.display());

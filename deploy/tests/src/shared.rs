@@ -23,7 +23,7 @@ pub async fn with_stack(
     prepare: impl AsyncFnOnce(&Stack) -> Result<()>,
     test: impl AsyncFnOnce(&Stack) -> Result<()>,
 ) {
-    let _turn = STACK_LOCK.lock().await;
+    let _guard = STACK_LOCK.lock().await;
     let up = async || {
         let stack = Stack::up(REPLICAS, |_| {}).await.map_err(|error| format!("{error:#}"))?;
         progress(
@@ -42,7 +42,7 @@ pub async fn with_stack(
     };
     let stack = match STACK.get_or_init(up).await {
         Ok(stack) => stack,
-        Err(why) => panic!("there is no stack: {why}"),
+        Err(why) => panic!("the stack failed to start: {why}"),
     };
     let kept = SaveLogs { stack, name };
     let began = Instant::now();

@@ -32,7 +32,7 @@ pub struct ReplicaCounts {
 #[derive(Debug)]
 pub struct Stack {
     project: String,
-    folder: PathBuf,
+    dir: PathBuf,
     settings: Mutex<Settings>,
     replicas: ReplicaCounts,
     url: String,
@@ -68,8 +68,8 @@ impl Stack {
     /// limits.
     pub async fn up(replicas: ReplicaCounts, change: impl FnOnce(&mut Settings)) -> Result<Self> {
         let project = format!("{}-{}", prefix(), &uuid::Uuid::new_v4().simple().to_string()[..6]);
-        let folder = target().join("compose-tests").join(&project);
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let dir = target().join("compose-tests").join(&project);
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let image = crate::image::name().await?;
         let (port, tls_port) = (free_port()?, free_port()?);
         let example = fs::read_to_string(root().join(".env.example")).context(".env.example")?;
@@ -94,17 +94,17 @@ impl Stack {
         settings.set("MERCH_PORT", &port.to_string());
         settings.set("MERCH_TLS_PORT", &tls_port.to_string());
         change(&mut settings);
-        settings.write(&folder.join("env"))?;
-        fs::write(folder.join("overlay.yaml"), OVERLAY).context("overlay.yaml")?;
+        settings.write(&dir.join("env"))?;
+        fs::write(dir.join("overlay.yaml"), OVERLAY).context("overlay.yaml")?;
         let reaper = if std::env::var_os("MERCH_TEST_KEEP").is_some() {
             None
         } else {
-            Some(reaper(&project, &folder)?)
+            Some(reaper(&project, &dir)?)
         };
         let url = format!("http://127.0.0.1:{port}");
         let mut stack = Self {
             project,
-            folder,
+            dir,
             settings: Mutex::new(settings),
             replicas,
             url,
@@ -157,7 +157,7 @@ impl Stack {
         for (name, value) in changes {
             settings.set(name, value);
         }
-        settings.write(&self.folder.join("env"))
+        settings.write(&self.dir.join("env"))
     }
 
     #[must_use]
@@ -183,15 +183,15 @@ impl Stack {
         if self.settings().get("MERCH_SECRETS_DIR").is_some() {
             files.push(root().join("compose.secrets.yaml"));
         }
-        files.push(self.folder.join("overlay.yaml"));
+        files.push(self.dir.join("overlay.yaml"));
         let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
         Command::new(program)
-            .in_folder(root())
+            .in_dir(root())
             .env("COMPOSE_PROJECT_NAME", &self.project)
             .env("COMPOSE_FILE", files.join(":"))
-            .env("COMPOSE_ENV_FILES", self.folder.join("env"))
+            .env("COMPOSE_ENV_FILES", self.dir.join("env"))
             .env("COMPOSE_PROGRESS", "plain")
-            .env("MERCH_ENV_FILE", self.folder.join("env"))
+            .env("MERCH_ENV_FILE", self.dir.join("env"))
     }
 
     /// Prepares `docker compose` with these arguments.
@@ -294,7 +294,8 @@ impl Stack {
             .unwrap_or_default()
             .to_owned();
         let read = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+            "exec 3<>/dev/tcp/127.0.0.1/{ADMIN_PORT}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' \
+             >&3; cat <&3"
         );
         let network = format!("container:{}", of.id);
         container::docker(&[
@@ -313,8 +314,8 @@ impl Stack {
 
     /// Saves the logs and states of all containers in `target/compose-logs`. Returns the path.
     pub fn save_logs(&self, name: &str) -> PathBuf {
-        let folder = target().join("compose-logs");
-        let path = folder.join(format!("{}-{name}.log", self.project));
+        let dir = target().join("compose-logs");
+        let path = dir.join(format!("{}-{name}.log", self.project));
         // Without tokio: this runs during a panic.
         let run = |words: &[&str]| {
             let said =
@@ -331,7 +332,7 @@ impl Stack {
             kept.extend(format!("\n==> {container}\n").bytes());
             kept.extend(run(&["logs", "--timestamps", container]));
         }
-        if let Err(error) = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, kept)) {
+        if let Err(error) = fs::create_dir_all(&dir).and_then(|()| fs::write(&path, kept)) {
             return PathBuf::from(format!("nowhere ({}: {error})", path.display()));
         }
         path
@@ -356,7 +357,7 @@ fn prefix() -> String {
 
 /// Starts a shell that removes the stack when this process ends: it waits for the end of its
 /// standard input. Its own process group survives Ctrl-C, and it works after a panic or SIGKILL.
-fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
+fn reaper(project: &str, dir: &Path) -> Result<std::process::Child> {
     use std::os::unix::process::CommandExt as _;
     let script = r#"
         trap '' INT TERM HUP
@@ -367,7 +368,7 @@ fn reaper(project: &str, folder: &Path) -> Result<std::process::Child> {
     "#;
     std::process::Command::new("bash")
         .args(["-c", script, "merch-test-reaper", project])
-        .arg(folder)
+        .arg(dir)
         // Outside of the checkout, whose compose.yaml docker would read.
         .current_dir("/")
         .stdin(Stdio::piped())

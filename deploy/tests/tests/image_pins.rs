@@ -34,10 +34,10 @@ struct Checkout(TempDir);
 impl Checkout {
     /// Creates a copy with an engine that reports this digest for every image, or none.
     fn new(digest: Option<char>) -> Self {
-        let checkout = Self(tempfile::tempdir().expect("a folder"));
+        let checkout = Self(tempfile::tempdir().expect("a directory"));
         for file in FILES {
             let to = checkout.path(file);
-            fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+            fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
             fs::copy(root().join(file), to).expect("a copy");
         }
         checkout.engine(digest);
@@ -46,7 +46,7 @@ impl Checkout {
 
     fn engine(&self, digest: Option<char>) {
         let program = self.path("bin/docker");
-        fs::create_dir_all(self.path("bin")).expect("a folder");
+        fs::create_dir_all(self.path("bin")).expect("a directory");
         let output_text = digest
             .map(|digit| format!("echo \"${{5%:*}}@sha256:{}\"", digit.to_string().repeat(64)))
             .unwrap_or_default();

@@ -11,25 +11,25 @@ use std::{
 use merch_deploy_tests::stack::root;
 use tempfile::TempDir;
 
-/// A folder with links to the programs of `PATH`, except some.
+/// A directory with links to the programs of `PATH`, except some.
 fn path_without(programs: &[&str]) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     for directory in std::env::split_paths(&std::env::var_os("PATH").expect("a path")) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             if !programs.contains(&name.to_string_lossy().as_ref()) {
-                // The first folder of `PATH` takes precedence.
-                drop(symlink(entry.path(), folder.path().join(name)));
+                // The first directory of `PATH` takes precedence.
+                drop(symlink(entry.path(), dir.path().join(name)));
             }
         }
     }
-    folder
+    dir
 }
 
 /// Returns whether `tools/needs` succeeds, its output, and the contents of its file.
 fn needs(path: &Path, variables: &[(&str, &str)]) -> (bool, String, String) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("missing");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("missing");
     let mut command = Command::new("bash");
     command.arg(root().join("tools/needs")).arg(&file).env("PATH", path).stdin(Stdio::null());
     for name in ["CI", "REQUIRE_ALL", "CHROMIUM", "PGBOUNCER"] {
@@ -73,9 +73,9 @@ fn missing_required_tool_always_fails() {
     );
 }
 
-/// Collects the names in `mod needs_…` below a folder.
-fn modules(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+/// Collects the names in `mod needs_…` below a directory.
+fn modules(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         if path.is_dir() {
             if !["target", ".git", "node_modules", "gen"].contains(&name.to_string_lossy().as_ref())

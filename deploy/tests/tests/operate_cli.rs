@@ -40,9 +40,9 @@ struct Sandbox(TempDir);
 impl Sandbox {
     /// Creates a sandbox with this `docker`.
     fn with(docker: &str) -> Self {
-        let sandbox = Self(tempfile::tempdir().expect("a folder"));
-        for folder in ["bin", "data"] {
-            fs::create_dir(sandbox.path(folder)).expect("a folder");
+        let sandbox = Self(tempfile::tempdir().expect("a directory"));
+        for dir in ["bin", "data"] {
+            fs::create_dir(sandbox.path(dir)).expect("a directory");
         }
         for (program, does) in [("docker", docker), ("merch", "")] {
             let path = sandbox.path(&format!("bin/{program}"));

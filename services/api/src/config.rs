@@ -24,10 +24,10 @@ pub struct Config {
     pub logging_endpoint: String,
     /// The TLS identity of this process and the transports that it may use.
     pub transport: merch_chassis::grpc::Transport,
-    /// Folder of this process's event journal; created if it is missing.
-    pub journal_folder: PathBuf,
+    /// Directory of this process's event journal; created if it is missing.
+    pub journal_dir: PathBuf,
     /// Whether replicas share the location of their journals. Each replica takes the first unlocked
-    /// folder of `journal_folder`, `journal_folder-2`, and so on, and ships orphaned journals. The
+    /// directory of `journal_dir`, `journal_dir-2`, and so on, and ships orphaned journals. The
     /// file system must support locks.
     pub journal_shared: bool,
     /// With an embedded broker, `retained_events` and `replay_retained` refill a new broker.
@@ -103,7 +103,7 @@ impl Config {
     pub fn new(
         db_endpoint: impl Into<String>,
         logging_endpoint: impl Into<String>,
-        journal_folder: impl Into<PathBuf>,
+        journal_dir: impl Into<PathBuf>,
         signing_key: SigningKey,
     ) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -111,7 +111,7 @@ impl Config {
             db_endpoint: db_endpoint.into(),
             logging_endpoint: logging_endpoint.into(),
             transport: merch_chassis::grpc::Transport::default(),
-            journal_folder: journal_folder.into(),
+            journal_dir: journal_dir.into(),
             journal_shared: false,
             journal: JournalOptions::default(),
             refusals: EventRateLimits::default(),

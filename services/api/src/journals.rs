@@ -1,5 +1,5 @@
-//! The journals of replicas that share a data folder. Each replica writes one, and ships those of
-//! dead replicas.
+//! The journals of replicas that share a data directory. Each replica writes one, and ships those
+//! of dead replicas.
 //!
 //! A restarted replica can get another journal, and a removed one never restarts. So only the lock
 //! assigns a journal; the system releases it even after `kill -9`.
@@ -30,19 +30,20 @@ const SHIP_TIMEOUT: Duration = Duration::from_secs(600);
 /// reads the last segment.
 ///
 /// # Errors
-/// If a folder cannot be created, read or written, or all journals are locked.
+/// If a directory cannot be created, read or written, or all journals are locked.
 pub(crate) fn open_first_free(
     first: &Path,
     options: &JournalOptions,
 ) -> Result<(Journal, PathBuf), StartError> {
     for number in 1..=MAX_JOURNALS {
-        let folder = numbered(first, number);
-        if let Some(journal) = Journal::open_if_free(&folder, options.clone())? {
-            return Ok((journal, folder));
+        let dir = numbered(first, number);
+        if let Some(journal) = Journal::open_if_free(&dir, options.clone())? {
+            return Ok((journal, dir));
         }
     }
     Err(StartError::new(format!(
-        "all journals from {} to number {} are locked; expected fewer replicas in this place",
+        "all journals from {} to number {} are locked; expected fewer replicas on this data \
+         directory",
         first.display(),
         MAX_JOURNALS
     )))
@@ -71,17 +72,17 @@ pub(crate) async fn adopt<F: Future<Output = ()>>(
     let mut failed = BTreeMap::<PathBuf, Instant>::new();
     let work = async {
         loop {
-            for folder in orphaned(&first, &own) {
-                if failed.get(&folder).is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
+            for dir in orphaned(&first, &own) {
+                if failed.get(&dir).is_some_and(|at| at.elapsed() < RETRY_INTERVAL) {
                     continue;
                 }
-                if let Err(error) = adopt_one(&folder, &options, &ship).await {
+                if let Err(error) = adopt_one(&dir, &options, &ship).await {
                     tracing::error!(
-                        folder = %folder.display(),
+                        dir = %dir.display(),
                         %error,
                         "failed to ship an orphaned journal; retrying"
                     );
-                    failed.insert(folder, Instant::now());
+                    failed.insert(dir, Instant::now());
                 }
             }
             tokio::time::sleep(SCAN_INTERVAL).await;
@@ -93,7 +94,7 @@ pub(crate) async fn adopt<F: Future<Output = ()>>(
     }
 }
 
-/// Returns the other folders that may hold events, locked or not.
+/// Returns the other directories that may hold events, locked or not.
 fn orphaned(first: &Path, own: &Path) -> Vec<PathBuf> {
     let (Some(parent), Some(name)) =
         (first.parent(), first.file_name().and_then(|name| name.to_str()))
@@ -110,29 +111,29 @@ fn orphaned(first: &Path, own: &Path) -> Vec<PathBuf> {
                     .is_some_and(|number: usize| number > 1)
         })
     };
-    let mut folders: Vec<_> = entries
+    let mut dirs: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(is_journal))
         .map(|entry| entry.path())
         // Opening it reports the error.
-        .filter(|folder| folder != own && Journal::may_hold_events(folder).unwrap_or(true))
+        .filter(|dir| dir != own && Journal::may_hold_events(dir).unwrap_or(true))
         .collect();
-    folders.sort_unstable();
-    folders
+    dirs.sort_unstable();
+    dirs
 }
 
 async fn adopt_one<F: Future<Output = ()>>(
-    folder: &Path,
+    dir: &Path,
     options: &JournalOptions,
     ship: &impl Fn(Journal, ShipOptions, CancellationToken) -> F,
 ) -> Result<(), AdoptError> {
-    let (path, options) = (folder.to_owned(), options.clone());
+    let (path, options) = (dir.to_owned(), options.clone());
     let Some(journal) = blocking(move || Journal::open_if_free(path, options)).await?? else {
         return Ok(());
     };
     let events = journal.backlog();
     if events > 0 {
-        tracing::info!(folder = %folder.display(), events, "shipping an orphaned journal");
+        tracing::info!(dir = %dir.display(), events, "shipping an orphaned journal");
         let now = CancellationToken::new();
         now.cancel();
         // A separate name in the metrics.
@@ -155,7 +156,7 @@ async fn adopt_one<F: Future<Output = ()>>(
 enum AdoptError {
     #[error(transparent)]
     Open(#[from] StartError),
-    #[error("failed to clear the folder: {0}")]
+    #[error("failed to clear the directory: {0}")]
     Clear(#[from] io::Error),
     #[error("a thread panicked: {0}")]
     Panicked(#[from] tokio::task::JoinError),
@@ -188,8 +189,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
         let replicas = [(); 3].map(|()| open_first_free(&first, &options).unwrap());
-        let names =
-            replicas.each_ref().map(|(_, folder)| folder.file_name().unwrap().to_str().unwrap());
+        let names = replicas.each_ref().map(|(_, dir)| dir.file_name().unwrap().to_str().unwrap());
         assert_eq!(names, ["journal", "journal-2", "journal-3"]);
         let [_one, two, _three] = replicas;
         drop(two);
@@ -207,30 +207,30 @@ mod tests {
     async fn only_orphaned_journals_are_shipped() {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
-        let (own, own_folder) = open_first_free(&first, &options).unwrap();
-        let (dead, dead_folder) = open_first_free(&first, &options).unwrap();
-        let (live, live_folder) = open_first_free(&first, &options).unwrap();
+        let (own, own_dir) = open_first_free(&first, &options).unwrap();
+        let (dead, dead_dir) = open_first_free(&first, &options).unwrap();
+        let (live, live_dir) = open_first_free(&first, &options).unwrap();
         own.append(event("own")).await.unwrap();
         dead.append(event("orphaned")).await.unwrap();
         live.append(event("live")).await.unwrap();
         fs::create_dir(data.path().join("journal-of-something-else")).unwrap();
         // As after `kill -9`: the lock is free.
         drop(dead);
-        assert_eq!(orphaned(&first, &own_folder), [dead_folder.clone(), live_folder.clone()]);
+        assert_eq!(orphaned(&first, &own_dir), [dead_dir.clone(), live_dir.clone()]);
 
         let (arrived, shutdown) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let adopting = tokio::spawn({
-            let (arrived, first, own_folder, options, shutdown) = (
+            let (arrived, first, own_dir, options, shutdown) = (
                 Arc::clone(&arrived),
                 first.clone(),
-                own_folder.clone(),
+                own_dir.clone(),
                 options.clone(),
                 shutdown.clone(),
             );
             async move {
                 adopt(
                     first,
-                    own_folder,
+                    own_dir,
                     options,
                     |journal, _, _| deliver(journal, Arc::clone(&arrived)),
                     shutdown,
@@ -239,7 +239,7 @@ mod tests {
             }
         });
         tokio::time::timeout(Duration::from_secs(20), async {
-            while Journal::may_hold_events(&dead_folder).unwrap() {
+            while Journal::may_hold_events(&dead_dir).unwrap() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
@@ -247,17 +247,17 @@ mod tests {
         .unwrap();
         assert_eq!(*arrived.lock().unwrap(), ["orphaned"]);
         assert_eq!((own.backlog(), live.backlog()), (1, 1));
-        assert_eq!(orphaned(&first, &own_folder), [live_folder]);
+        assert_eq!(orphaned(&first, &own_dir), [live_dir]);
         shutdown.cancel();
         adopting.await.unwrap();
         // The thread that cleared the journal may still hold the lock.
-        while Journal::open_if_free(dead_folder.clone(), options.clone()).unwrap().is_none() {
+        while Journal::open_if_free(dead_dir.clone(), options.clone()).unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
 
         // Its sequence numbers continue.
-        let (next, folder) = open_first_free(&first, &options).unwrap();
-        assert_eq!((folder, next.backlog()), (dead_folder, 0));
+        let (next, dir) = open_first_free(&first, &options).unwrap();
+        assert_eq!((dir, next.backlog()), (dead_dir, 0));
         next.append(event("later")).await.unwrap();
         assert_eq!(next.backlog(), 1);
     }
@@ -266,12 +266,11 @@ mod tests {
     async fn unshipped_events_stay_in_the_journal() {
         let data = tempfile::tempdir().unwrap();
         let (first, options) = (data.path().join("journal"), JournalOptions::default());
-        let (dead, folder) = open_first_free(&first, &options).unwrap();
+        let (dead, dir) = open_first_free(&first, &options).unwrap();
         dead.append(event("orphaned")).await.unwrap();
         drop(dead);
-        let error =
-            adopt_one(&folder, &options, &|_, _, _| async {}).await.unwrap_err().to_string();
+        let error = adopt_one(&dir, &options, &|_, _, _| async {}).await.unwrap_err().to_string();
         assert!(error.starts_with("1 events remain"), "{error}");
-        assert_eq!(Journal::open(&folder, options).unwrap().backlog(), 1);
+        assert_eq!(Journal::open(&dir, options).unwrap().backlog(), 1);
     }
 }

@@ -79,11 +79,11 @@ async fn run(
     let db = Db::new(&config.db_endpoint, &config.transport, config.call_deadline)?;
     let logging =
         merch_logging::client::find_replicas(&config.logging_endpoint, &config.transport)?;
-    let (folder, options, shared) =
-        (config.journal_folder.clone(), config.journal.clone(), config.journal_shared);
-    let (journal, journal_folder) = tokio::task::spawn_blocking(move || match shared {
-        true => journals::open_first_free(&folder, &options),
-        false => Ok((Journal::open(&folder, options)?, folder)),
+    let (dir, options, shared) =
+        (config.journal_dir.clone(), config.journal.clone(), config.journal_shared);
+    let (journal, journal_dir) = tokio::task::spawn_blocking(move || match shared {
+        true => journals::open_first_free(&dir, &options),
+        false => Ok((Journal::open(&dir, options)?, dir)),
     })
     .await
     .map_err(|error| StartError::new(format!("failed to open the journal: {error}")))??;
@@ -120,12 +120,12 @@ async fn run(
 
     let orphan_shipping = tokio::spawn({
         let (first, options, logging, shutdown) =
-            (config.journal_folder, config.journal, logging.clone(), shutdown.clone());
+            (config.journal_dir, config.journal, logging.clone(), shutdown.clone());
         let ship =
             move |journal, options, shutdown| ship(journal, logging.clone(), options, shutdown);
         async move {
             if config.journal_shared {
-                journals::adopt(first, journal_folder, options, ship, shutdown).await;
+                journals::adopt(first, journal_dir, options, ship, shutdown).await;
             }
         }
     });

@@ -266,9 +266,8 @@ mod tests {
     async fn respond<F: Future<Output = Result<Response>> + Send>(
         inner: impl Fn(Request) -> F + Send + Sync,
     ) -> (Response, Value) {
-        let folder = tempfile::tempdir().unwrap();
-        let journal =
-            Journal::open(folder.path().join("journal"), JournalOptions::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path().join("journal"), JournalOptions::default()).unwrap();
         let proxies = Arc::new(Proxies::new(TrustedProxies::default()));
         let middleware = Middleware::new(
             make(inner),

@@ -27,18 +27,19 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Allows nothing inline and nothing from another host. Swagger UI's style sheet contains its icons
 /// as `data:` URLs.
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// Allows inline styles, because Scalar writes its style sheet into the page.
-const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri \
-    'none'; form-action 'self'; frame-ancestors 'none'";
+const REFERENCE_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self' \
+                             'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action \
+                             'self'; frame-ancestors 'none'";
 
 /// Clients may store the response and must revalidate it, which the entity tag makes cheap.
-const ASK: &str = "no-cache";
+const REVALIDATE: &str = "no-cache";
 /// For the files of Swagger UI and Scalar, which change only with their releases.
-const KEEP: &str = "public, max-age=3600";
+const CACHE_ONE_HOUR: &str = "public, max-age=3600";
 
-/// Includes a file of the folder `pages`.
+/// Includes a file of the directory `pages`.
 macro_rules! own {
     ($file:literal) => {
         Content::plain(include_bytes!(concat!("pages/", $file)))
@@ -71,30 +72,50 @@ pub(crate) struct Pages<E> {
 impl<E: Endpoint<Output = Response>> Pages<E> {
     pub(crate) fn before(next: E) -> Self {
         let files = [
-            ("/docs", HTML, ASK, own!("docs.html")),
-            ("/docs/", HTML, ASK, own!("docs.html")),
-            ("/docs/page.css", CSS, ASK, own!("page.css")),
-            ("/docs/docs.css", CSS, ASK, own!("docs.css")),
-            ("/docs/swagger-plugins.js", SCRIPT, ASK, own!("swagger-plugins.js")),
-            ("/docs/swagger-initializer.js", SCRIPT, ASK, own!("swagger-initializer.js")),
-            ("/docs/swagger-ui.css", CSS, KEEP, Content::gzip(built!("swagger-ui.css.gz"))),
+            ("/docs", HTML, REVALIDATE, own!("docs.html")),
+            ("/docs/", HTML, REVALIDATE, own!("docs.html")),
+            ("/docs/page.css", CSS, REVALIDATE, own!("page.css")),
+            ("/docs/docs.css", CSS, REVALIDATE, own!("docs.css")),
+            ("/docs/swagger-plugins.js", SCRIPT, REVALIDATE, own!("swagger-plugins.js")),
+            ("/docs/swagger-initializer.js", SCRIPT, REVALIDATE, own!("swagger-initializer.js")),
+            (
+                "/docs/swagger-ui.css",
+                CSS,
+                CACHE_ONE_HOUR,
+                Content::gzip(built!("swagger-ui.css.gz")),
+            ),
             (
                 "/docs/swagger-ui-bundle.js",
                 SCRIPT,
-                KEEP,
+                CACHE_ONE_HOUR,
                 Content::gzip(built!("swagger-ui-bundle.js.gz")),
             ),
-            ("/docs/swagger-ui-license.txt", TEXT, KEEP, Content::plain(built!("LICENSE"))),
-            ("/docs/favicon.svg", "image/svg+xml", KEEP, own!("favicon.svg")),
-            ("/reference", HTML, ASK, own!("reference.html")),
-            ("/reference/", HTML, ASK, own!("reference.html")),
-            ("/reference/reference.css", CSS, ASK, own!("reference.css")),
-            ("/reference/scalar-initializer.js", SCRIPT, ASK, own!("scalar-initializer.js")),
-            ("/reference/scalar.js", SCRIPT, KEEP, Content::gzip(built!("scalar.js.gz"))),
-            ("/reference/license.txt", TEXT, KEEP, own!("scalar-license.txt")),
-            ("/openapi.yaml", "application/yaml", ASK, Content::plain(OPENAPI_YAML.as_bytes())),
-            ("/openapi.json", "application/json", ASK, Content::Plain(openapi_json().into())),
-            ("/problems", HTML, ASK, Content::Plain(problems::html().into())),
+            (
+                "/docs/swagger-ui-license.txt",
+                TEXT,
+                CACHE_ONE_HOUR,
+                Content::plain(built!("LICENSE")),
+            ),
+            ("/docs/favicon.svg", "image/svg+xml", CACHE_ONE_HOUR, own!("favicon.svg")),
+            ("/reference", HTML, REVALIDATE, own!("reference.html")),
+            ("/reference/", HTML, REVALIDATE, own!("reference.html")),
+            ("/reference/reference.css", CSS, REVALIDATE, own!("reference.css")),
+            ("/reference/scalar-initializer.js", SCRIPT, REVALIDATE, own!("scalar-initializer.js")),
+            ("/reference/scalar.js", SCRIPT, CACHE_ONE_HOUR, Content::gzip(built!("scalar.js.gz"))),
+            ("/reference/license.txt", TEXT, CACHE_ONE_HOUR, own!("scalar-license.txt")),
+            (
+                "/openapi.yaml",
+                "application/yaml",
+                REVALIDATE,
+                Content::plain(OPENAPI_YAML.as_bytes()),
+            ),
+            (
+                "/openapi.json",
+                "application/json",
+                REVALIDATE,
+                Content::Plain(openapi_json().into()),
+            ),
+            ("/problems", HTML, REVALIDATE, Content::Plain(problems::html().into())),
         ];
         let pages = files.map(|(name, content_type, cache_control, content)| {
             let digest = content.digest();

@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn faults_have_json_pointers_and_a_limit() {
         let mut faults = Faults::from(Fault::of_body("/quantity", "expected at most 3"));
-        let unknown = "this parameter is not known here";
+        let unknown = "unknown parameter";
         faults.add(|| Fault::of_parameter(Location::Query, "a/b~c", unknown));
         let body = Problem::invalid_request(faults.clone()).body();
         let json = serde_json::to_value(body).expect("JSON");

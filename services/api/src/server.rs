@@ -143,7 +143,7 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
     };
     loop {
         // The permit comes first: without one, new connections stay in the listen backlog and cost
-        // this process nothing. Clients whose connections were closed would reconnect at once.
+        // this process nothing. Clients whose connections were closed would reconnect immediately.
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = async {

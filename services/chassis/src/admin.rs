@@ -136,8 +136,8 @@ fn require_local_host(request: Request) -> poem::Result<Request> {
     if hosts.all(|host| host.is_some_and(|host| is_local(host.host()))) {
         return Ok(request);
     }
-    let reason = "the admin port on a loopback address answers requests for an IP address or \
-                  localhost; expected one of these as the host\n";
+    let reason = "expected an IP address or localhost as the host, because the admin port is on a \
+                  loopback address\n";
     Err(poem::Error::from_string(reason, StatusCode::FORBIDDEN))
 }
 

@@ -1,7 +1,7 @@
 //! File ownership checks, and durable, atomic writes.
 //!
-//! A user who can write to a folder can replace its files, so keys, addresses and locks must belong
-//! to this process's user or root.
+//! A user who can write to a directory can replace its files, so keys, addresses and locks must
+//! belong to this process's user or root.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -37,18 +37,18 @@ impl Owners {
         Self { own: effective_user(), store: None }
     }
 
-    /// Returns the owners for a client of the store in `folder`. Root also accepts the folder's
+    /// Returns the owners for a client of the store in `dir`. Root also accepts the directory's
     /// owner, unless other users may write to it.
     ///
     /// # Errors
-    /// If the folder's metadata cannot be read.
-    pub fn of_store(folder: &Path) -> io::Result<Self> {
-        Ok(Self::own().and_owner_of(&fs::metadata(folder)?))
+    /// If the directory's metadata cannot be read.
+    pub fn of_store(dir: &Path) -> io::Result<Self> {
+        Ok(Self::own().and_owner_of(&fs::metadata(dir)?))
     }
 
-    fn and_owner_of(self, folder: &Metadata) -> Self {
-        let owner = folder.uid();
-        let is_closed = folder.mode() & OTHERS_WRITE == 0;
+    fn and_owner_of(self, dir: &Metadata) -> Self {
+        let owner = dir.uid();
+        let is_closed = dir.mode() & OTHERS_WRITE == 0;
         let store = (self.own == ROOT && owner != ROOT && is_closed).then_some(owner);
         Self { store, ..self }
     }
@@ -59,7 +59,7 @@ impl Owners {
         user == self.own || user == ROOT || self.store == Some(user)
     }
 
-    /// Checks the owner of a file or folder.
+    /// Checks the owner of a file or directory.
     ///
     /// # Errors
     /// `PermissionDenied`, with the expected owners.
@@ -74,7 +74,7 @@ impl Owners {
                 "it belongs to the user {owner}, which can change it; expected {expected}"
             )));
         }
-        // The owner of a folder could link another user's file into it to have it shipped.
+        // The owner of a directory could link another user's file into it to have it shipped.
         if self.store.is_some_and(|store| store != owner) && found.is_file() && found.nlink() > 1 {
             return Err(denied(format!("it is a hard link to a file of the user {owner}")));
         }
@@ -103,7 +103,7 @@ impl Owners {
     /// Opens a regular file of one of these owners.
     ///
     /// # Errors
-    /// If it is no regular file, has another owner, or cannot be opened.
+    /// If it is not a regular file, has another owner, or cannot be opened.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(OpenOptions::new().read(true), path)
     }
@@ -163,7 +163,7 @@ pub fn replace_file(path: &Path, mode: u32) -> io::Result<File> {
 /// Writes a file atomically and durably, through `path` with the suffix `.new`.
 ///
 /// # Errors
-/// If the folder is not writable, or the disk fails.
+/// If the directory is not writable, or the disk fails.
 pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
@@ -175,15 +175,15 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()
     sync_dir(parent_dir(path))
 }
 
-/// Syncs a folder: fsync of a file does not make its directory entry durable.
+/// Syncs a directory: fsync of a file does not make its directory entry durable.
 ///
 /// # Errors
 /// If it cannot be opened, or the disk fails.
-pub fn sync_dir(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
-/// Returns the folder of `file`.
+/// Returns the directory of `file`.
 #[must_use]
 pub fn parent_dir(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -205,7 +205,7 @@ pub fn check_private(path: &Path) -> io::Result<()> {
     )))
 }
 
-/// Access of other users to a file or folder.
+/// Access of other users to a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OthersAccess {
     /// No access.
@@ -228,17 +228,17 @@ impl OthersAccess {
     }
 }
 
-/// Removes other users' write permission from a folder. Returns its previous mode.
+/// Removes other users' write permission from a directory. Returns its previous mode.
 ///
 /// # Errors
-/// If the folder is sticky, or its mode cannot be changed.
-pub fn revoke_others_write(folder: &Path, found: &Metadata) -> io::Result<u32> {
+/// If the directory is sticky, or its mode cannot be changed.
+pub fn revoke_others_write(dir: &Path, found: &Metadata) -> io::Result<u32> {
     let mode = found.mode() & 0o7777;
     if mode & 0o1000 != 0 {
-        return Err(denied(format!("it is a folder that several users share (mode {mode:o})")));
+        return Err(denied(format!("it is a directory that several users share (mode {mode:o})")));
     }
     let closed = std::os::unix::fs::PermissionsExt::from_mode(mode & !OTHERS_WRITE);
-    fs::set_permissions(folder, closed)?;
+    fs::set_permissions(dir, closed)?;
     Ok(mode)
 }
 
@@ -293,32 +293,32 @@ mod tests {
 
     #[test]
     fn root_accepts_store_owner_unless_others_may_write() {
-        let folder = tempfile::tempdir().unwrap();
-        if !chown_to_other_user(folder.path()) {
-            assert_eq!(Owners::of_store(folder.path()).unwrap().store, None, "only root does");
+        let dir = tempfile::tempdir().unwrap();
+        if !chown_to_other_user(dir.path()) {
+            assert_eq!(Owners::of_store(dir.path()).unwrap().store, None, "only root does");
             return;
         }
-        let (own, foreign) = (folder.path().join("own"), folder.path().join("foreign"));
+        let (own, foreign) = (dir.path().join("own"), dir.path().join("foreign"));
         for file in [&own, &foreign] {
             fs::write(file, "").unwrap();
         }
         chown_to_other_user(&foreign);
-        let owners = Owners::of_store(folder.path()).unwrap();
+        let owners = Owners::of_store(dir.path()).unwrap();
         owners.open(&foreign).unwrap();
         owners.open(&own).unwrap();
-        fs::hard_link(&own, folder.path().join("link")).unwrap();
-        let error = owners.open(&folder.path().join("link")).unwrap_err().to_string();
+        fs::hard_link(&own, dir.path().join("link")).unwrap();
+        let error = owners.open(&dir.path().join("link")).unwrap_err().to_string();
         assert!(error.contains("it is a hard link to a file of the user 0"), "{error}");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        Owners::of_store(folder.path()).unwrap().open(&foreign).unwrap_err();
-        let found = fs::metadata(folder.path()).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        Owners::of_store(dir.path()).unwrap().open(&foreign).unwrap_err();
+        let found = fs::metadata(dir.path()).unwrap();
         assert!(!Owners { own: 1, store: None }.and_owner_of(&found).include(OTHER_USER));
     }
 
     #[test]
     fn links_and_fifos_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         fs::write(at("victim"), "mine").unwrap();
         symlink(at("victim"), at("symbolic")).unwrap();
         symlink(at("nowhere"), at("dangling")).unwrap();
@@ -343,8 +343,8 @@ mod tests {
 
     #[test]
     fn atomic_write_replaces_symlink_without_following_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         fs::write(at("victim"), "mine").unwrap();
         symlink(at("victim"), at("run.json.new")).unwrap();
         write_atomically(&at("run.json"), b"new", 0o600).unwrap();
@@ -355,8 +355,8 @@ mod tests {
 
     #[test]
     fn symlink_and_target_owner_are_checked() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "").unwrap();
         symlink(at("file"), at("link")).unwrap();
         Owners::own().check_path(&at("link")).unwrap();
@@ -370,20 +370,20 @@ mod tests {
     }
 
     #[test]
-    fn sticky_folder_keeps_its_mode() {
-        let folder = tempfile::tempdir().unwrap();
+    fn sticky_directory_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
         let with = |mode: u32| {
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-            fs::metadata(folder.path()).unwrap()
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            fs::metadata(dir.path()).unwrap()
         };
         assert_eq!(OthersAccess::of(&with(0o700)), OthersAccess::None);
         assert_eq!(OthersAccess::of(&with(0o750)), OthersAccess::Read);
         assert_eq!(OthersAccess::of(&with(0o770)), OthersAccess::Write);
-        check_private(folder.path()).unwrap_err();
-        assert_eq!(revoke_others_write(folder.path(), &with(0o775)).unwrap(), 0o775);
-        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
-        check_private(folder.path()).unwrap();
-        revoke_others_write(folder.path(), &with(0o1777)).unwrap_err();
-        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o1777);
+        check_private(dir.path()).unwrap_err();
+        assert_eq!(revoke_others_write(dir.path(), &with(0o775)).unwrap(), 0o775);
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o755);
+        check_private(dir.path()).unwrap();
+        revoke_others_write(dir.path(), &with(0o1777)).unwrap_err();
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o1777);
     }
 }

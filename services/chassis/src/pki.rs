@@ -52,30 +52,30 @@ pub enum Renew {
     All,
 }
 
-/// Creates an authority in `folder` unless there is one, and role certificates for `lifetime`.
+/// Creates an authority in `dir` unless there is one, and role certificates for `lifetime`.
 ///
 /// # Errors
-/// If the folder is not writable, or the authority is incomplete or not private.
-pub fn make(folder: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
-    let authority = folder.join("ca");
-    for folder in [folder, &authority] {
-        create(folder)?;
-        check_private(folder).map_err(|error| untrusted(folder, &error))?;
+/// If the directory is not writable, or the authority is incomplete or not private.
+pub fn make(dir: &Path, renew: Renew, lifetime: Duration) -> Result<Vec<Outcome>, StartError> {
+    let authority = dir.join("ca");
+    for dir in [dir, &authority] {
+        create(dir)?;
+        check_private(dir).map_err(|error| untrusted(dir, &error))?;
     }
     let lock = authority.join("lock");
     let lock = open_lock(&lock).map_err(|error| unwritable(&lock, &error))?;
-    lock.lock().map_err(|error| unwritable(folder, &error))?;
+    lock.lock().map_err(|error| unwritable(dir, &error))?;
 
     let (made, pem, key) = open_authority(&authority)?;
     let issuer = Issuer::new(authority_params(), key);
     let mut outcomes = vec![Outcome { name: "ca", made, not_after: None }];
     for role in Role::ALL {
-        let folder = folder.join(role.name());
-        create(&folder)?;
+        let dir = dir.join(role.name());
+        create(&dir)?;
         let files = TlsFiles {
-            cert: folder.join("tls.crt"),
-            key: folder.join("tls.key"),
-            ca: folder.join("ca.crt"),
+            cert: dir.join("tls.crt"),
+            key: dir.join("tls.key"),
+            ca: dir.join("ca.crt"),
         };
         if fs::read_to_string(&files.ca).ok().as_ref() != Some(&pem) {
             write(&files.ca, &pem, 0o644)?;
@@ -104,8 +104,8 @@ fn valid_until(files: &TlsFiles, role: Role) -> Option<SystemTime> {
     (named == Some(role)).then_some(not_after)
 }
 
-fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> {
-    let (cert, key) = (folder.join("ca.crt"), folder.join("ca.key"));
+fn open_authority(dir: &Path) -> Result<(bool, String, KeyPair), StartError> {
+    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
     for file in [&cert, &key].into_iter().filter(|file| file.exists()) {
         check_private(file).map_err(|error| untrusted(file, &error))?;
     }
@@ -143,8 +143,8 @@ fn open_authority(folder: &Path) -> Result<(bool, String, KeyPair), StartError> 
                 .collect();
             Err(StartError::new(format!(
                 "the authority in {} cannot be read ({}); expected both of its files, or none to \
-                make a new one",
-                folder.display(),
+                create a new one",
+                dir.display(),
                 reason.join("; ")
             )))
         }
@@ -183,7 +183,7 @@ fn sign(
     valid_until(files, role).ok_or_else(|| {
         StartError::new(format!(
             "the new certificate of the role {role} does not verify; expected ca/ca.crt and \
-            ca/ca.key to be a pair that `merch pki` made"
+            ca/ca.key to be a pair that `merch pki` created"
         ))
     })
 }
@@ -200,12 +200,12 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-fn create(folder: &Path) -> Result<(), StartError> {
+fn create(dir: &Path) -> Result<(), StartError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)
-        .map_err(|error| unwritable(folder, &error))
+        .create(dir)
+        .map_err(|error| unwritable(dir, &error))
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
@@ -215,20 +215,21 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), StartError> {
 fn untrusted(path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
         "{} cannot be used for the authority of the internal network: {error}; \
-        `chown` it if its content is your own, or choose another folder (--pki-dir)",
+        `chown` it if its content is your own, or choose another directory (--pki-dir)",
         path.display()
     ))
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
-        "{} cannot be written: {error}; expected a folder that this user may write to (--pki-dir)",
+        "{} cannot be written: {error}; expected a directory that this user may write to \
+         (--pki-dir)",
         path.display()
     ))
 }
 
 fn failed(error: &rcgen::Error) -> StartError {
-    StartError::new(format!("failed to make a certificate: {error}; please report this bug"))
+    StartError::new(format!("failed to create a certificate: {error}; please report this bug"))
 }
 
 #[cfg(test)]
@@ -242,23 +243,22 @@ mod tests {
     }
 
     #[test]
-    fn authority_is_made_once_and_certificates_when_due() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("pki");
+    fn authority_is_created_once_and_certificates_when_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("pki");
         let everything = ["ca", "api", "db", "logging", "operator"];
-        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything);
-        let mode =
-            |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(made(&make(&dir, Renew::Due, ROLE_LIFETIME).unwrap()), everything);
+        let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!(
             (mode("ca"), mode("ca/ca.key"), mode("api"), mode("api/tls.key"), mode("api/tls.crt")),
             (0o700, 0o600, 0o700, 0o600, 0o644)
         );
-        let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+        let read = |path: &str| fs::read_to_string(dir.join(path)).unwrap();
         let (authority, key, cert) = (read("ca/ca.key"), read("api/tls.key"), read("api/tls.crt"));
 
-        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), Vec::<&str>::new());
+        assert_eq!(made(&make(&dir, Renew::Due, ROLE_LIFETIME).unwrap()), Vec::<&str>::new());
         assert_eq!((read("api/tls.key"), read("api/tls.crt")), (key.clone(), cert));
-        let outcomes = make(&folder, Renew::All, ROLE_LIFETIME).unwrap();
+        let outcomes = make(&dir, Renew::All, ROLE_LIFETIME).unwrap();
         assert_eq!(made(&outcomes), everything[1..]);
         let left = outcomes[1].not_after.unwrap().duration_since(SystemTime::now()).unwrap();
         assert!(
@@ -267,33 +267,33 @@ mod tests {
         );
         assert!(read("ca/ca.key") == authority && read("api/tls.key") != key);
 
-        make(&folder, Renew::All, Duration::from_secs(600)).unwrap();
+        make(&dir, Renew::All, Duration::from_secs(600)).unwrap();
         assert_eq!(
-            made(&make(&folder, Renew::Due, Duration::from_secs(600)).unwrap()),
+            made(&make(&dir, Renew::Due, Duration::from_secs(600)).unwrap()),
             Vec::<&str>::new()
         );
-        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), everything[1..]);
-        fs::remove_file(folder.join("db/tls.key")).unwrap();
-        fs::copy(folder.join("api/tls.crt"), folder.join("logging/tls.crt")).unwrap();
-        fs::copy(folder.join("api/tls.key"), folder.join("logging/tls.key")).unwrap();
-        assert_eq!(made(&make(&folder, Renew::Due, ROLE_LIFETIME).unwrap()), ["db", "logging"]);
+        assert_eq!(made(&make(&dir, Renew::Due, ROLE_LIFETIME).unwrap()), everything[1..]);
+        fs::remove_file(dir.join("db/tls.key")).unwrap();
+        fs::copy(dir.join("api/tls.crt"), dir.join("logging/tls.crt")).unwrap();
+        fs::copy(dir.join("api/tls.key"), dir.join("logging/tls.key")).unwrap();
+        assert_eq!(made(&make(&dir, Renew::Due, ROLE_LIFETIME).unwrap()), ["db", "logging"]);
     }
 
     #[test]
     fn authority_writable_by_others_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap();
         let cert = fs::read(at("api/tls.crt")).unwrap();
         let refused = |path: &str, reason: &str| {
-            let error = make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap_err().to_string();
+            let error = make(dir.path(), Renew::All, ROLE_LIFETIME).unwrap_err().to_string();
             let what = format!("{path} cannot be used for the authority");
             assert!(error.contains(&what) && error.contains(reason), "{error}");
             assert_eq!(fs::read(at("api/tls.crt")).unwrap(), cert);
         };
         let modes = [("", 0o770), ("ca", 0o702), ("ca/ca.key", 0o620), ("ca/ca.crt", 0o666)];
         for (path, open) in modes {
-            let path_of = if path.is_empty() { folder.path().to_owned() } else { at(path) };
+            let path_of = if path.is_empty() { dir.path().to_owned() } else { at(path) };
             let mode = fs::metadata(&path_of).unwrap().permissions();
             fs::set_permissions(&path_of, fs::Permissions::from_mode(open)).unwrap();
             refused(path, "other users of this machine may write to it");
@@ -303,19 +303,19 @@ mod tests {
                 std::os::unix::fs::chown(&path_of, Some(0), None).unwrap();
             }
         }
-        make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap();
+        make(dir.path(), Renew::All, ROLE_LIFETIME).unwrap();
     }
 
     #[test]
     fn incomplete_authority_is_not_completed() {
-        let folder = tempfile::tempdir().unwrap();
-        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
-        fs::remove_file(folder.path().join("ca/ca.key")).unwrap();
-        let error = make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap_err().to_string();
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        fs::remove_file(dir.path().join("ca/ca.key")).unwrap();
+        let error = make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap_err().to_string();
         assert!(
             error.contains("ca.key") && error.contains("expected both of its files"),
             "{error}"
         );
-        assert!(!folder.path().join("ca/ca.key").exists());
+        assert!(!dir.path().join("ca/ca.key").exists());
     }
 }

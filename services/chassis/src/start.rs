@@ -35,7 +35,7 @@ impl std::error::Error for StartError {}
 ///
 /// # Panics
 /// If called outside of a tokio runtime.
-#[allow(clippy::unused_async, reason = "a listener belongs to a runtime, which `async` asks for")]
+#[allow(clippy::unused_async, reason = "a listener needs a runtime, which `async` ensures")]
 pub async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let limit = system_limit();
     let backlog = backlog(limit);

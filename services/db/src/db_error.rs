@@ -98,7 +98,7 @@ pub(crate) fn is_rolled_back(error: &DbErr) -> bool {
 
 enum ErrorClass {
     Unique(Violation),
-    /// The transaction was rolled back and may run again at once.
+    /// The transaction was rolled back and may be retried immediately.
     Retryable,
     /// The database is unavailable or busy.
     Unavailable,

@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     /// The account has no password check left until after this time.
     TooManyLogIns(Duration),
     /// The transaction was rolled back because of another one or a lost connection. It may run
-    /// again at once.
+    /// again immediately.
     Retryable(DbErr),
     /// The database is unavailable or busy, or the outcome of a commit is unknown.
     Unavailable(DbErr),

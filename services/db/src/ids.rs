@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn later_ids_exceed_observed_ids() {
         let ids = Ids::default();
-        let of_tomorrow = Ids::default().next(at(86_400));
-        ids.observe(of_tomorrow);
+        let tomorrow = Ids::default().next(at(86_400));
+        ids.observe(tomorrow);
         ids.observe(Uuid::from_u128(u128::MAX));
-        assert!(ids.next(at(0)) > of_tomorrow);
+        assert!(ids.next(at(0)) > tomorrow);
     }
 
     #[test]

@@ -60,7 +60,8 @@ async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
     match check_compatibility(database.reader()).await? {
         Compatibility::UpToDate | Compatibility::Behind { .. } | Compatibility::Ahead { .. } => {}
         Compatibility::TooNew { required } => {
-            return Err(DbErr::Custom(format!("it requires a `merch` that knows {required}")));
+            let reason = format!("it requires a `merch` with the migration {required}");
+            return Err(DbErr::Custom(reason));
         }
         Compatibility::Diverged { .. } => {
             return Err(DbErr::Custom("it belongs to another program".to_owned()));

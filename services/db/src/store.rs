@@ -219,7 +219,7 @@ pub(crate) fn db_failure(error: DbErr) -> Failure {
     classify(error, Intent::Other)
 }
 
-/// Returns the failure for a state that this program excludes.
+/// Returns the failure for a state that should be impossible.
 pub(crate) fn internal(message: &str) -> Failure {
     Failure::Internal(DbErr::Custom(message.to_owned()))
 }

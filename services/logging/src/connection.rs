@@ -403,8 +403,8 @@ mod tests {
             ),
             "{wrong}"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ca.pem");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
         fs::write(&file, "-----BEGIN PRIVATE KEY-----").unwrap();
         let wrong = error_of(ca_file(&file));
         assert!(wrong.contains("holds no certificate; expected PEM"), "{wrong}");

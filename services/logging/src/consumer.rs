@@ -41,7 +41,7 @@ pub struct ReadOptions {
     pub topic: String,
     /// Whether to wait for new records.
     pub follow: bool,
-    /// Time limit for Kafka's first answer.
+    /// Time limit for Kafka's first response.
     pub timeout: Duration,
 }
 
@@ -69,7 +69,7 @@ pub struct ConsumerRecord {
 /// buffer allows.
 ///
 /// # Errors
-/// If Kafka does not answer or denies access at the start, or the topic does not exist.
+/// If Kafka does not respond or denies access at the start, or the topic does not exist.
 pub async fn read(
     options: ReadOptions,
     mut sink: impl FnMut(ConsumerRecord) -> ControlFlow<()>,

@@ -1,4 +1,4 @@
-//! The operator's credential: a setting, or a file in the data folder that `merch admin` reads.
+//! The operator's credential: a setting, or a file in the data directory that `merch admin` reads.
 
 use std::path::Path;
 
@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn admin_key_is_created_once_strong_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("admin.key");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("admin.key");
         let token = load_or_create(&file).unwrap();
         validate(&token).unwrap();
         assert_eq!(load_or_create(&file).unwrap(), token);

@@ -46,8 +46,9 @@ struct Member {
     sha256: String,
 }
 
-/// Writes `file` from the folder `staged`, which contains [`DATABASE`] and optionally [`JOURNAL`].
-/// The write is atomic and durable, and the file has mode 0600. Returns its size in bytes.
+/// Writes `file` from the directory `staged`, which contains [`DATABASE`] and optionally
+/// [`JOURNAL`]. The write is atomic and durable, and the file has mode 0600. Returns its size in
+/// bytes.
 pub(crate) fn write(file: &Path, staged: &Path, taken_at: String) -> Result<u64, StartError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => already_exists(file),
@@ -104,7 +105,7 @@ fn header(bytes: u64) -> tar::Header {
 }
 
 /// Unpacks `file` and verifies every member against the manifest.
-pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
+pub(crate) fn read(file: &Path, dir: &Path) -> Result<Manifest, StartError> {
     let damaged = |what: String| {
         StartError::new(format!(
             "{} cannot be restored: {what}; nothing was changed",
@@ -145,7 +146,7 @@ pub(crate) fn read(file: &Path, folder: &Path) -> Result<Manifest, StartError> {
             return Err(damaged("its members do not match its manifest".to_owned()));
         };
         // Member names are untrusted.
-        let place = member_path(folder, &member.name)
+        let place = member_path(dir, &member.name)
             .ok_or_else(|| damaged(format!("it contains the unknown member {:?}", member.name)))?;
         let sha256 = unpack_member(&mut entry, &place).map_err(broken)?;
         if sha256 != member.sha256 {
@@ -179,15 +180,15 @@ fn unpack_member(source: &mut impl Read, place: &Path) -> io::Result<String> {
 }
 
 /// Returns the path to unpack a member to; `None` if no backup has a member of this name.
-fn member_path(folder: &Path, name: &str) -> Option<PathBuf> {
+fn member_path(dir: &Path, name: &str) -> Option<PathBuf> {
     let simple = |name: &str| {
         !name.is_empty()
             && !name.starts_with('.')
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
     };
     match name.split_once('/') {
-        None if name == DATABASE => Some(folder.join(DATABASE)),
-        Some((JOURNAL, file)) if simple(file) => Some(folder.join(JOURNAL).join(file)),
+        None if name == DATABASE => Some(dir.join(DATABASE)),
+        Some((JOURNAL, file)) if simple(file) => Some(dir.join(JOURNAL).join(file)),
         Some(_) | None => None,
     }
 }
@@ -230,7 +231,7 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Creates a folder and its missing parents with mode 0700.
+/// Creates a directory and its missing parents with mode 0700.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -239,41 +240,41 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn backup(folder: &Path) -> PathBuf {
-        let staged = folder.join("staged");
+    fn backup(dir: &Path) -> PathBuf {
+        let staged = dir.join("staged");
         create_private_dir(&staged.join(JOURNAL)).unwrap();
         fs::write(staged.join(DATABASE), vec![7; 100_000]).unwrap();
         fs::write(staged.join("journal/00000000000000000001.journal"), b"events").unwrap();
         fs::write(staged.join("journal/acknowledged"), b"0").unwrap();
-        let file = folder.join("backup.tar");
+        let file = dir.join("backup.tar");
         write(&file, &staged, "2026-11-22T23:00:00Z".to_owned()).unwrap();
         file
     }
 
     #[test]
     fn archive_round_trips() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = backup(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let file = backup(dir.path());
         assert_eq!(
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions())
                 & 0o777,
             0o600
         );
-        let out = folder.path().join("out");
+        let out = dir.path().join("out");
         let manifest = read(&file, &out).unwrap();
         assert_eq!(manifest.taken_at, "2026-11-22T23:00:00Z");
         for name in ["merch.db", "journal/00000000000000000001.journal", "journal/acknowledged"] {
             assert_eq!(
                 fs::read(out.join(name)).unwrap(),
-                fs::read(folder.path().join("staged").join(name)).unwrap(),
+                fs::read(dir.path().join("staged").join(name)).unwrap(),
                 "{name}"
             );
         }
         let again =
-            write(&file, &folder.path().join("staged"), String::new()).unwrap_err().to_string();
+            write(&file, &dir.path().join("staged"), String::new()).unwrap_err().to_string();
         assert!(again.contains("backups are not overwritten"), "{again}");
         assert!(
-            fs::read_dir(folder.path()).unwrap().all(|entry| !entry
+            fs::read_dir(dir.path()).unwrap().all(|entry| !entry
                 .unwrap()
                 .file_name()
                 .to_string_lossy()
@@ -283,8 +284,8 @@ mod tests {
 
     #[test]
     fn corruption_is_detected_anywhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = backup(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let file = backup(dir.path());
         let whole = fs::read(&file).unwrap();
         let size = whole.len();
         // Corrupts the manifest, a header, the database and the journal; then truncates the file.
@@ -299,7 +300,7 @@ mod tests {
         for (index, bytes) in damaged.into_iter().chain(cut).enumerate() {
             fs::write(&file, bytes).unwrap();
             let error =
-                read(&file, &folder.path().join(format!("out{index}"))).unwrap_err().to_string();
+                read(&file, &dir.path().join(format!("out{index}"))).unwrap_err().to_string();
             assert!(
                 error.contains("cannot be restored") && error.contains("nothing was changed"),
                 "{index} of {size}: {error}"
@@ -309,10 +310,10 @@ mod tests {
 
     #[test]
     fn unexpected_member_names_are_rejected() {
-        let folder = Path::new("/data");
+        let dir = Path::new("/data");
         assert_eq!(
-            member_path(folder, "journal/00000000000000000001.journal"),
-            Some(folder.join("journal/00000000000000000001.journal"))
+            member_path(dir, "journal/00000000000000000001.journal"),
+            Some(dir.join("journal/00000000000000000001.journal"))
         );
         for name in [
             "",
@@ -325,7 +326,7 @@ mod tests {
             "journal/a/b",
             "journal/.x",
         ] {
-            assert_eq!(member_path(folder, name), None, "{name}");
+            assert_eq!(member_path(dir, name), None, "{name}");
         }
     }
 }

@@ -31,22 +31,22 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), CommandError> {
     if settings.file.exists() {
         return Err(archive::already_exists(&settings.file).into());
     }
-    let folder = parent_dir(&settings.file);
-    // SQLite has to open the staged copy in this folder.
-    if data_dir::database(&folder.join(format!("{STAGING_PREFIX}XXXXXX"))).check().is_err() {
+    let dir = parent_dir(&settings.file);
+    // SQLite has to open the staged copy in this directory.
+    if data_dir::database(&dir.join(format!("{STAGING_PREFIX}XXXXXX"))).check().is_err() {
         return Err(StartError::new(format!(
-            "the backup {} cannot be written: SQLite cannot open files in a folder whose name is too long or not UTF-8; \
-             choose another folder",
+            "the backup {} cannot be written: SQLite cannot open files in a directory whose name \
+             is too long or not UTF-8; choose another directory",
             settings.file.display()
         ))
         .into());
     }
     // On the target's disk, removed on drop, mode 0700.
     let staged =
-        tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(folder).map_err(|error| {
+        tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(dir).map_err(|error| {
             StartError::new(format!(
-                "cannot write to {}: {error}; expected a folder that this user may write to",
-                folder.display()
+                "cannot write to {}: {error}; expected a directory that this user may write to",
+                dir.display()
             ))
         })?;
     let taken_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
@@ -64,7 +64,8 @@ pub(crate) async fn run(settings: &Backup) -> Result<(), CommandError> {
     Ok(print_done(
         format_args!("the backup {file} was written"),
         format_args!(
-            "{file}: {users} users, {orders} orders, {unshipped} unshipped events, {journal} journal files, {bytes} bytes"
+            "{file}: {users} users, {orders} orders, {unshipped} unshipped events, {journal} \
+             journal files, {bytes} bytes"
         ),
     )?)
 }
@@ -87,7 +88,8 @@ async fn copy_database(source: &Path, copy: &Path) -> Result<Counts, StartError>
     let copy = &std::path::absolute(copy).map_err(|error| failed(error.into()))?;
     let Some(copy_text) = copy.to_str().map(str::to_owned) else {
         return Err(StartError::new(format!(
-            "the folder of {} has a name that is not UTF-8, which SQLite cannot open; choose another",
+            "the directory of {} has a name that is not UTF-8, which SQLite cannot open; choose \
+             another",
             copy.display()
         )));
     };
@@ -153,9 +155,9 @@ mod tests {
 
     #[test]
     fn symlink_in_the_journal_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, copy) = (folder.path().join("journal"), folder.path().join("copy"));
-        let secret = folder.path().join("secret");
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, copy) = (dir.path().join("journal"), dir.path().join("copy"));
+        let secret = dir.path().join("secret");
         fs::create_dir(&journal).unwrap();
         fs::write(&secret, "hush").unwrap();
         std::os::unix::fs::symlink(&secret, journal.join("00000000000000000001.journal")).unwrap();

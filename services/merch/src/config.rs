@@ -64,7 +64,8 @@ pub(crate) fn api(
     if config.hash_cost.is_weak() {
         tracing::warn!(
             hash_cost = settings.hash_cost,
-            "password hashes are too cheap to protect passwords; set --hash-cost to 17 or more outside of tests"
+            "password hashes are too cheap to protect passwords; set --hash-cost to 17 or more \
+             outside of tests"
         );
     }
     if let Some(at_once) = settings.hash_concurrency {
@@ -176,17 +177,17 @@ mod tests {
 
     #[test]
     fn debug_output_hides_secrets() {
-        const HUSH: &str = "hush-0123456789abcdef0123456789abcdef";
-        let url = format!("postgres://merch:{HUSH}@db.example/merch");
+        const SECRET: &str = "hush-0123456789abcdef0123456789abcdef";
+        let url = format!("postgres://merch:{SECRET}@db.example/merch");
         let line = [
             &[
                 "merch",
                 "--jwt-key",
-                HUSH,
+                SECRET,
                 "--jwt-verify-key",
-                HUSH,
+                SECRET,
                 "--admin-token",
-                HUSH,
+                SECRET,
                 "--database-url",
                 &url,
             ][..],
@@ -194,7 +195,7 @@ mod tests {
                 "--database-direct-url",
                 &url,
                 "--database-password",
-                HUSH,
+                SECRET,
                 "--kafka-brokers",
                 "kafka.example:9092",
             ],
@@ -204,15 +205,15 @@ mod tests {
                 "--kafka-username",
                 "merch",
                 "--kafka-password",
-                HUSH,
+                SECRET,
             ],
         ];
         let arguments = Arguments::try_parse_from(line.concat()).unwrap();
         let mut shown = vec![format!("{arguments:?}"), format!("{arguments:#?}")];
 
         let store = arguments.whole_store;
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir::open(folder.path(), &[]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path(), &[]).unwrap();
         let configured = signing_key::from_settings(&store.keys).unwrap();
         let keys = Keys { signing: configured.signing.unwrap(), verifying: configured.verifying };
         shown.push(format!("{keys:?}"));
@@ -226,7 +227,7 @@ mod tests {
             "{:?}",
             api(&store.api, keys, endpoints, &data, Broker::Kafka, &store.role).unwrap()
         ));
-        let location = store.database.or_in(folder.path()).unwrap();
+        let location = store.database.or_in(dir.path()).unwrap();
         shown.push(format!("{location:?}"));
         let mut db = db(
             &store.db,

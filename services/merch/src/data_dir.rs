@@ -42,17 +42,17 @@ impl DirLock {
 }
 
 impl DataDir {
-    /// Creates a missing folder (mode 0700) and takes `locks`. Fails if another user owns it or
+    /// Creates a missing directory (mode 0700) and takes `locks`. Fails if another user owns it or
     /// another process holds a lock.
     pub(crate) fn open(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
-        let folder = Self::open_for_restore(path, locks)?;
-        if folder.restore_marker().exists() {
-            return Err(interrupted_restore(&folder.path));
+        let dir = Self::open_for_restore(path, locks)?;
+        if dir.restore_marker().exists() {
+            return Err(interrupted_restore(&dir.path));
         }
-        Ok(folder)
+        Ok(dir)
     }
 
-    /// Also accepts a folder with an interrupted restore.
+    /// Also accepts a directory with an interrupted restore.
     pub(crate) fn open_for_restore(path: &Path, locks: &[DirLock]) -> Result<Self, StartError> {
         create_private_dir(path).map_err(|error| unusable(path, &error))?;
         // Absolute, so that printed paths work in any working directory.
@@ -95,38 +95,39 @@ pub(crate) fn socket(path: &Path, service: &str) -> PathBuf {
     path.join(format!("{service}.sock"))
 }
 
-pub(crate) fn interrupted_restore(folder: &Path) -> StartError {
+pub(crate) fn interrupted_restore(dir: &Path) -> StartError {
     StartError::new(format!(
-        "a restore into the data folder {} was interrupted; run `merch restore FILE --replace` again (the previous files are in its folders `replaced-…`)",
-        folder.display()
+        "a restore into the data directory {} was interrupted; run `merch restore FILE --replace` \
+         again (the previous files are in its directories `replaced-…`)",
+        dir.display()
     ))
 }
 
-/// Revokes other users' write access if this user owns the folder, and warns otherwise.
+/// Revokes other users' write access if this user owns the directory, and warns otherwise.
 fn restrict_permissions(path: &Path) -> Result<(), StartError> {
     let metadata = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-    Owners::own().check(&metadata).map_err(|error| wrong_owner("data folder", path, &error))?;
+    Owners::own().check(&metadata).map_err(|error| wrong_owner("data directory", path, &error))?;
     let mode = metadata.mode() & 0o7777;
     match OthersAccess::of(&metadata) {
         OthersAccess::None => {}
         OthersAccess::Read => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
-            "other users can read the data folder, which contains password hashes; \
+            "other users can read the data directory, which contains password hashes; \
             run `chmod 700` on it"
         ),
         OthersAccess::Write if metadata.uid() == effective_user() => {
             let before = revoke_others_write(path, &metadata).map_err(|error| {
                 StartError::new(format!(
-                    "other users can write to the data folder {}, and its mode \
-                    cannot be changed: {error}; choose another folder with --data-dir or MERCH_DATA_DIR",
+                    "other users can write to the data directory {}, and its mode cannot be \
+                     changed: {error}; choose another directory with --data-dir or MERCH_DATA_DIR",
                     path.display()
                 ))
             })?;
             tracing::warn!(
                 path = %path.display(),
                 mode = format!("{before:o}"),
-                "other users could write to the data folder; removed their permission \
+                "other users could write to the data directory; removed their permission \
                 (`chmod go-w`)"
             );
         }
@@ -134,7 +135,7 @@ fn restrict_permissions(path: &Path) -> Result<(), StartError> {
         OthersAccess::Write => tracing::warn!(
             path = %path.display(),
             mode = format!("{mode:o}"),
-            "other users can write to the data folder and replace the store's files; \
+            "other users can write to the data directory and replace the store's files; \
             run `chmod go-w` on it as root, or `chown` it to the store's user"
         ),
     }
@@ -150,7 +151,7 @@ fn restrict_permissions(path: &Path) -> Result<(), StartError> {
 fn wrong_owner(what: &str, path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
         "the {what} {} cannot be used: {error}; run `merch` as its owner, `chown` it if its \
-        content is your own, or choose another folder with --data-dir or MERCH_DATA_DIR",
+        content is your own, or choose another directory with --data-dir or MERCH_DATA_DIR",
         path.display()
     ))
 }
@@ -160,7 +161,7 @@ fn lock(path: &Path, kind: DirLock) -> Result<File, StartError> {
     let mut file = open_lock(&file).map_err(|error| {
         StartError::new(format!(
             "the lock file {} cannot be opened: {error}; expected a regular file that this user \
-            may write, or none; remove it when no store runs on this folder",
+            may write, or none; remove it when no store runs on this directory",
             file.display()
         ))
     })?;
@@ -179,7 +180,8 @@ fn lock(path: &Path, kind: DirLock) -> Result<File, StartError> {
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
-            "the data folder {} is in use by another merch; stop it, or choose another folder (--data-dir or MERCH_DATA_DIR)",
+            "the data directory {} is in use by another merch; stop it, or choose another \
+             directory (--data-dir or MERCH_DATA_DIR)",
             path.display()
         ))),
         Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
@@ -188,7 +190,8 @@ fn lock(path: &Path, kind: DirLock) -> Result<File, StartError> {
 
 fn unusable(path: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
-        "the data folder {} cannot be used: {error}; expected a folder that this user may write to, choose one with --data-dir or MERCH_DATA_DIR",
+        "the data directory {} cannot be used: {error}; expected a directory that this user may \
+         write to, choose one with --data-dir or MERCH_DATA_DIR",
         path.display()
     ))
 }
@@ -200,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_data_folder_is_private() {
+    fn new_data_directory_is_private() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         let data = DataDir::open(&path, &[]).unwrap();
@@ -210,31 +213,34 @@ mod tests {
 
     #[test]
     fn write_access_of_other_users_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let mode = |mode: u32| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode));
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |mode: u32| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode));
         mode(0o777).unwrap();
-        DataDir::open(folder.path(), &[]).unwrap();
-        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o755);
+        DataDir::open(dir.path(), &[]).unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o755);
         mode(0o1777).unwrap();
-        let error = DataDir::open(folder.path(), &[]).unwrap_err().to_string();
-        assert!(error.contains("it is a folder that several users share (mode 1777)"), "{error}");
-        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o7777, 0o1777);
+        let error = DataDir::open(dir.path(), &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("it is a directory that several users share (mode 1777)"),
+            "{error}"
+        );
+        assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o1777);
     }
 
     #[test]
     fn files_of_another_user_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         let refused = |what: &str| {
-            let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
+            let error = DataDir::open(dir.path(), &[DirLock::Journal]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("the {what} ")), "{what}: {error}");
             assert!(error.contains("it belongs to the user 65534"), "{what}: {error}");
         };
-        if chown(folder.path(), Some(65_534), None).is_err() {
+        if chown(dir.path(), Some(65_534), None).is_err() {
             return;
         }
-        refused("data folder");
-        chown(folder.path(), Some(effective_user()), None).unwrap();
+        refused("data directory");
+        chown(dir.path(), Some(effective_user()), None).unwrap();
         let files = [
             ("merch.db", "database file"),
             ("merch.db-wal", "database file"),
@@ -246,62 +252,62 @@ mod tests {
             refused(what);
             fs::remove_file(at(name)).unwrap();
         }
-        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(dir.path(), &[DirLock::Journal]).unwrap();
     }
 
     #[test]
     fn lock_file_link_is_refused_and_target_unchanged() {
-        let folder = tempfile::tempdir().unwrap();
-        let (victim, lock) = (folder.path().join("victim"), folder.path().join("api.lock"));
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, lock) = (dir.path().join("victim"), dir.path().join("api.lock"));
         fs::write(&victim, "mine").unwrap();
         for link in [std::os::unix::fs::symlink, |from, to| fs::hard_link(from, to)] {
             link(&victim, &lock).unwrap();
-            let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
+            let error = DataDir::open(dir.path(), &[DirLock::Journal]).unwrap_err().to_string();
             assert!(error.contains("api.lock cannot be opened: it is a "), "{error}");
             fs::remove_file(&lock).unwrap();
         }
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
-        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(dir.path(), &[DirLock::Journal]).unwrap();
         assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn locks_are_exclusive() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
-        DataDir::open(folder.path(), &[DirLock::Database]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(dir.path(), &[DirLock::Database]).unwrap();
         assert_eq!(
-            fs::read_to_string(folder.path().join("api.lock")).unwrap().trim(),
+            fs::read_to_string(dir.path().join("api.lock")).unwrap().trim(),
             std::process::id().to_string()
         );
-        let error = DataDir::open(folder.path(), &[DirLock::Database, DirLock::Journal])
+        let error = DataDir::open(dir.path(), &[DirLock::Database, DirLock::Journal])
             .unwrap_err()
             .to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(first);
-        DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(dir.path(), &[DirLock::Journal]).unwrap();
     }
 
     #[test]
     fn shared_journal_excludes_the_whole_store() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let replicas =
-            [(); 2].map(|()| DataDir::open(folder.path(), &[DirLock::SharedJournal]).unwrap());
-        let error = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap_err().to_string();
+            [(); 2].map(|()| DataDir::open(dir.path(), &[DirLock::SharedJournal]).unwrap());
+        let error = DataDir::open(dir.path(), &[DirLock::Journal]).unwrap_err().to_string();
         assert!(error.contains("is in use by another merch"), "{error}");
         drop(replicas);
-        let _store = DataDir::open(folder.path(), &[DirLock::Journal]).unwrap();
-        DataDir::open(folder.path(), &[DirLock::SharedJournal]).unwrap_err();
+        let _store = DataDir::open(dir.path(), &[DirLock::Journal]).unwrap();
+        DataDir::open(dir.path(), &[DirLock::SharedJournal]).unwrap_err();
     }
 
     #[test]
-    fn file_in_place_of_the_folder_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+    fn file_in_place_of_the_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         fs::write(&path, "").unwrap();
         let error = DataDir::open(&path, &[]).unwrap_err().to_string();
         assert!(
-            error.starts_with(&format!("the data folder {} cannot be used: ", path.display())),
+            error.starts_with(&format!("the data directory {} cannot be used: ", path.display())),
             "{error}"
         );
     }

@@ -1,8 +1,8 @@
 //! A lock on an SQLite file, for one process at a time.
 //!
 //! Two stores on one file would each ship part of its events and check orders against stock that
-//! the other changes. The data folder's locks are not enough: another folder, a link or a URL can
-//! lead to the same file.
+//! the other changes. The data directory's locks are not enough: another directory, a link or a URL
+//! can lead to the same file.
 //!
 //! On Linux this is a flock(2) on the inode. Elsewhere flock(2) conflicts with SQLite's fcntl(2)
 //! locks, so the lock is on `merch.db.lock` next to the file. It is held until the process exits:
@@ -46,9 +46,9 @@ impl DatabaseLock {
     pub(crate) fn take_file(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         loop {
             let lock = Self::lock(path, mode)?;
-            let folder = parent_dir(path);
-            if folder.join(data_dir::RESTORE_MARKER).exists() {
-                return Err(data_dir::interrupted_restore(folder));
+            let dir = parent_dir(path);
+            if dir.join(data_dir::RESTORE_MARKER).exists() {
+                return Err(data_dir::interrupted_restore(dir));
             }
             // A restore may have replaced the file before the lock was acquired.
             if lock.is_current(path) {
@@ -61,7 +61,8 @@ impl DatabaseLock {
     pub(crate) fn lock(path: &Path, mode: LockMode) -> Result<Self, StartError> {
         let unusable = |error: io::Error| {
             StartError::new(format!(
-                "the database file {} cannot be opened: {error}; check that it and its folder may be written to",
+                "the database file {} cannot be opened: {error}; check that it and its directory \
+                 may be written to",
                 path.display()
             ))
         };
@@ -77,7 +78,8 @@ impl DatabaseLock {
             tracing::warn!(
                 path = %path.display(),
                 links,
-                "the database file has several hard links; always open it by the same name, or committed data can be lost after a crash"
+                "the database file has several hard links; always open it by the same name, or \
+                 committed data can be lost after a crash"
             );
         }
         let file = lock_file(path, database).map_err(unusable)?;
@@ -88,7 +90,8 @@ impl DatabaseLock {
         match acquired {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StartError::new(format!(
-                "the database file {} is in use by another merch; stop it, or choose another database (--database-url or MERCH_DATABASE_URL)",
+                "the database file {} is in use by another merch; stop it, or choose another \
+                 database (--database-url or MERCH_DATABASE_URL)",
                 path.display()
             ))),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
@@ -101,7 +104,8 @@ impl DatabaseLock {
             && let Err(error) = Self::lock(path, LockMode::Shared)
         {
             return Err(StartError::new(format!(
-                "{error}. The file has several hard links, and SQLite finds the newest commits through only one of them; remove the others"
+                "{error}. The file has several hard links, and SQLite finds the newest commits \
+                 through only one of them; remove the others"
             )));
         }
         Ok(())
@@ -135,9 +139,9 @@ fn lock_file(_: &Path, database: File) -> io::Result<File> {
 /// The path is canonical, so that every name of the database leads to it.
 #[cfg(not(target_os = "linux"))]
 fn lock_file(path: &Path, _: File) -> io::Result<File> {
-    let mut beside = path.canonicalize()?.into_os_string();
-    beside.push(".lock");
-    merch_chassis::file_permissions::open_lock(Path::new(&beside))
+    let mut lock_path = path.canonicalize()?.into_os_string();
+    lock_path.push(".lock");
+    merch_chassis::file_permissions::open_lock(Path::new(&lock_path))
 }
 
 /// After a crash, SQLite finds the write-ahead log only under the name that was in use.
@@ -157,18 +161,18 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn all_names_of_a_file_share_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
         let first = exclusive(&at("merch.db")).unwrap();
         fs::create_dir(at("other")).unwrap();
         std::os::unix::fs::symlink(at("merch.db"), at("symbolic")).unwrap();
-        std::os::unix::fs::symlink(folder.path(), at("other/folder")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), at("other/directory")).unwrap();
         fs::hard_link(at("merch.db"), at("hard")).unwrap();
         for name in [
             "merch.db",
             "symbolic",
             "hard",
-            "other/folder/merch.db",
+            "other/directory/merch.db",
             "other/../merch.db",
             "./merch.db",
         ] {
@@ -185,8 +189,8 @@ mod tests {
 
     #[test]
     fn migrations_share_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("merch.db");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("merch.db");
         let migrations =
             [(); 2].map(|()| DatabaseLock::take_file(&path, LockMode::Shared).unwrap());
         assert!(exclusive(&path).is_err(), "a store waits for them");
@@ -197,12 +201,12 @@ mod tests {
     #[test]
     fn new_database_file_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("merch.db");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("merch.db");
         let _lock = exclusive(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(
-            exclusive(&folder.path().join("nowhere/merch.db"))
+            exclusive(&dir.path().join("nowhere/merch.db"))
                 .unwrap_err()
                 .contains("cannot be opened")
         );
@@ -210,9 +214,9 @@ mod tests {
 
     #[test]
     fn interrupted_restore_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(data_dir::RESTORE_MARKER), "").unwrap();
-        let error = exclusive(&folder.path().join("merch.db")).unwrap_err();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(data_dir::RESTORE_MARKER), "").unwrap();
+        let error = exclusive(&dir.path().join("merch.db")).unwrap_err();
         assert!(error.contains("was interrupted"), "{error}");
     }
 

@@ -59,14 +59,14 @@ fn parse_readiness(admin: SocketAddr, answer: &str) -> Result<String, StartError
         .unwrap_or_default();
     match (status, body["ready"].as_bool()) {
         ("200", Some(true)) if body["status"] == "degraded" => {
-            Ok(format!("ready, but degraded (asked {admin}): {}", reasons(&body)))
+            Ok(format!("ready, but degraded at {admin}: {}", reasons(&body)))
         }
-        ("200", Some(true)) => Ok(format!("ready (asked {admin})")),
+        ("200", Some(true)) => Ok(format!("ready at {admin}")),
         ("503", Some(false)) => {
-            Err(StartError::new(format!("not ready (asked {admin}): {}", reasons(&body))))
+            Err(StartError::new(format!("not ready at {admin}: {}", reasons(&body))))
         }
         _ => Err(StartError::new(format!(
-            "{admin} is not the admin address of a store: it answered /readyz with `{}`",
+            "{admin} is not the admin address of a store: it responded to /readyz with `{}`",
             answer.lines().next().unwrap_or_default()
         ))),
     }
@@ -93,17 +93,19 @@ mod tests {
         let admin = ([127, 0, 0, 1], 9).into();
         assert_eq!(
             parse_readiness(admin, "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}\n"),
-            Ok("ready (asked 127.0.0.1:9)".to_owned())
+            Ok("ready at 127.0.0.1:9".to_owned())
         );
-        let degraded = "HTTP/1.0 200 OK\r\n\r\n{\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
+        let degraded = "HTTP/1.0 200 OK\r\n\r\n\
+                        {\"ready\":true,\"reasons\":[{\"part\":\"events\",\"reason\":\"they wait\"}],\"status\":\"degraded\"}";
         assert_eq!(
             parse_readiness(admin, degraded),
-            Ok("ready, but degraded (asked 127.0.0.1:9): events: they wait".to_owned())
+            Ok("ready, but degraded at 127.0.0.1:9: events: they wait".to_owned())
         );
-        let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n{\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
+        let not_ready = "HTTP/1.0 503 Service Unavailable\r\n\r\n\
+                         {\"ready\":false,\"reasons\":[{\"part\":\"db\",\"reason\":\"starting\"},{\"part\":\"kafka\",\"reason\":\"gone\"}]}";
         assert_eq!(
             parse_readiness(admin, not_ready).unwrap_err().to_string(),
-            "not ready (asked 127.0.0.1:9): db: starting; kafka: gone"
+            "not ready at 127.0.0.1:9: db: starting; kafka: gone"
         );
         assert!(
             parse_readiness(admin, "HTTP/1.1 200 OK\r\n\r\n<html>")

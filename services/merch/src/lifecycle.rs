@@ -20,7 +20,8 @@ pub(crate) fn announce(text: String) {
         }
     });
     if let Err(error) = printing {
-        tracing::warn!(%error, "failed to start the thread that prints the addresses; continuing to serve");
+        tracing::warn!(%error, "failed to start the thread that prints the addresses; continuing \
+                                to serve");
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) async fn run(settings: &Migrate) -> Result<ExitCode, CommandError> {
     if settings.status {
         return Ok(print_status(schema_status(&settings.database.direct_or_in(path)?).await?)?);
     }
-    // The data folder is only needed for the default database.
+    // The data directory is only needed for the default database.
     let data = settings.database.is_default().then(|| DataDir::open(path, &[])).transpose()?;
     let location = settings.database.direct_or_in(data.as_ref().map_or(path, DataDir::path))?;
     // A running store blocks changes, but not a migration with nothing to do.
@@ -64,7 +64,10 @@ async fn schema_status(location: &Location) -> Result<Compatibility, StartError>
     let compatibility = check_compatibility(database.reader()).await;
     database.close().await;
     compatibility.map_err(|error| {
-        StartError::new(format!("cannot read the schema's version: {error}; check that the user may read the table seaql_migrations"))
+        StartError::new(format!(
+            "cannot read the schema's version: {error}; check that the user may read the table \
+             seaql_migrations"
+        ))
     })
 }
 

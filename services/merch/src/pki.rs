@@ -8,13 +8,13 @@ use crate::{
 };
 
 pub(crate) fn run(command: &Pki) -> Result<(), CommandError> {
-    let (folder, renew) = match command {
-        Pki::Init(folder) => (folder, Renew::Due),
-        Pki::Renew(folder) => (folder, Renew::All),
+    let (dir, renew) = match command {
+        Pki::Init(dir) => (dir, Renew::Due),
+        Pki::Renew(dir) => (dir, Renew::All),
     };
-    let outcomes = make(&folder.pki_dir, renew, folder.pki_lifetime)?;
+    let outcomes = make(&dir.pki_dir, renew, dir.pki_lifetime)?;
     let rows: Vec<_> = outcomes.iter().map(row).collect();
-    let done = format!("the certificates are in {}", folder.pki_dir.display());
+    let done = format!("the certificates are in {}", dir.pki_dir.display());
     Ok(print_done(done, table(&["certificate", "", "expires"], &rows))?)
 }
 
@@ -24,7 +24,7 @@ fn row(outcome: &Outcome) -> Vec<Cell> {
         .map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string());
     vec![
         Cell::text(outcome.name),
-        Cell::text(if outcome.made { "made" } else { "kept" }),
+        Cell::text(if outcome.made { "created" } else { "kept" }),
         Cell::text(expires),
     ]
 }

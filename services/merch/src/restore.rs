@@ -35,32 +35,34 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     sqlite::file(&settings.database, &settings.data, instead)?;
     if !settings.database.is_default() {
         return Err(StartError::new(
-            "a backup is restored to merch.db in the data folder, but --database-url (MERCH_DATABASE_URL) names another file; restore without it, then move the file",
+            "a backup is restored to merch.db in the data directory, but --database-url \
+             (MERCH_DATABASE_URL) names another file; restore without it, then move the file",
         )
         .into());
     }
     reject_symlinks(&settings.data.data_dir)?;
     let data =
         DataDir::open_for_restore(&settings.data.data_dir, &[DirLock::Journal, DirLock::Database])?;
-    let folder = data.path();
+    let dir = data.path();
     let there: Vec<&str> =
-        STORE_FILES.into_iter().filter(|name| is_non_empty(&folder.join(name))).collect();
+        STORE_FILES.into_iter().filter(|name| is_non_empty(&dir.join(name))).collect();
     if !there.is_empty() && !settings.replace {
         return Err(StartError::new(format!(
-            "the data folder {} already contains a store ({}); choose an empty folder with --data-dir, or use --replace, which keeps the old files",
-            folder.display(),
+            "the data directory {} already contains a store ({}); choose an empty directory with \
+             --data-dir, or use --replace, which keeps the old files",
+            dir.display(),
             there.join(", ")
         ))
         .into());
     }
-    // A store with another data folder may use this file.
-    let current = folder.join(DATABASE);
+    // A store with another data directory may use this file.
+    let current = dir.join(DATABASE);
     let _lock =
         current.exists().then(|| DatabaseLock::lock(&current, LockMode::Exclusive)).transpose()?;
     let staged = tempfile::Builder::new()
         .prefix(".restore-")
-        .tempdir_in(folder)
-        .map_err(|error| restore_error(folder, &error))?;
+        .tempdir_in(dir)
+        .map_err(|error| restore_error(dir, &error))?;
     let manifest = archive::read(&settings.file, staged.path())?;
     let database = staged.path().join(DATABASE);
     let mut connection = sqlite::open(&database, Access::Read).await?;
@@ -85,12 +87,12 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
     merch_db::mark_restored(data_dir::database(staged.path()), &manifest.taken_at).await?;
 
     // Count before the old database is moved.
-    let left =
-        if there.contains(&DATABASE) { unshipped(&folder.join(DATABASE)).await } else { None };
+    let left = if there.contains(&DATABASE) { unshipped(&dir.join(DATABASE)).await } else { None };
     let replaced =
-        replace_files(&data, staged.path()).map_err(|error| restore_error(folder, &error))?;
+        replace_files(&data, staged.path()).map_err(|error| restore_error(dir, &error))?;
     let mut text = format!(
-        "restored the state of {}: {users} users, {orders} orders. All tokens are revoked: users have to log in again. Start `merch`.",
+        "restored the state of {}: {users} users, {orders} orders. All tokens are revoked: users \
+         have to log in again. Start `merch`.",
         manifest.taken_at
     );
     if let Some(replaced) = replaced {
@@ -107,15 +109,15 @@ pub(crate) async fn run(settings: &Restore) -> Result<(), CommandError> {
 
 /// Fails if a file of the store is a symbolic link: a restore would move only the link, and a
 /// relative link would no longer resolve.
-fn reject_symlinks(folder: &Path) -> Result<(), StartError> {
+fn reject_symlinks(dir: &Path) -> Result<(), StartError> {
     for name in STORE_FILES {
-        let link = folder.join(name);
+        let link = dir.join(name);
         let Ok(target) = fs::read_link(&link) else { continue };
-        let target = folder.join(target);
+        let target = dir.join(target);
         let target = target.canonicalize().unwrap_or(target);
         return Err(StartError::new(format!(
-            "{} is a symbolic link to {}, and a restore does not follow links; nothing was changed. \
-             Remove the link and restore again; its target stays in {}",
+            "{} is a symbolic link to {}, and a restore does not follow links; nothing was \
+             changed. Remove the link and restore again; its target stays in {}",
             link.display(),
             target.display(),
             parent_dir(&target).display()
@@ -130,32 +132,32 @@ async fn unshipped(database: &Path) -> Option<i64> {
     sqlite::count_unshipped(&mut connection).await.ok()
 }
 
-/// Moves the old files into a `replaced-…` folder and the new ones into place. Until then, a marker
-/// file prevents the store from starting.
+/// Moves the old files into a `replaced-…` directory and the new ones into place. Until then, a
+/// marker file prevents the store from starting.
 fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
-    let folder = data.path();
+    let dir = data.path();
     write_atomically(&data.restore_marker(), b"", 0o600)?;
     let mut replaced = None;
-    for name in STORE_FILES.into_iter().filter(|name| folder.join(name).exists()) {
+    for name in STORE_FILES.into_iter().filter(|name| dir.join(name).exists()) {
         let replaced_dir = match &replaced {
             Some(replaced_dir) => replaced_dir,
-            None => replaced.insert(create_replaced_dir(folder)?),
+            None => replaced.insert(create_replaced_dir(dir)?),
         };
-        fs::rename(folder.join(name), replaced_dir.join(name))?;
+        fs::rename(dir.join(name), replaced_dir.join(name))?;
     }
     for name in STORE_FILES.into_iter().filter(|name| staged.join(name).exists()) {
-        fs::rename(staged.join(name), folder.join(name))?;
+        fs::rename(staged.join(name), dir.join(name))?;
     }
-    sync_dir(folder)?;
+    sync_dir(dir)?;
     fs::remove_file(data.restore_marker())?;
-    sync_dir(folder)?;
+    sync_dir(dir)?;
     Ok(replaced)
 }
 
-fn create_replaced_dir(folder: &Path) -> io::Result<PathBuf> {
+fn create_replaced_dir(dir: &Path) -> io::Result<PathBuf> {
     let now =
         humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "-");
-    let replaced_dir = folder.join(format!("replaced-{now}"));
+    let replaced_dir = dir.join(format!("replaced-{now}"));
     archive::create_private_dir(&replaced_dir)?;
     Ok(replaced_dir)
 }
@@ -167,10 +169,11 @@ fn is_non_empty(path: &Path) -> bool {
     }
 }
 
-fn restore_error(folder: &Path, error: &io::Error) -> StartError {
+fn restore_error(dir: &Path, error: &io::Error) -> StartError {
     StartError::new(format!(
-        "the backup cannot be restored to {}: {error}; check that the disk is not full and run `merch restore` again",
-        folder.display()
+        "the backup cannot be restored to {}: {error}; check that the disk is not full and run \
+         `merch restore` again",
+        dir.display()
     ))
 }
 
@@ -180,12 +183,12 @@ mod tests {
 
     #[test]
     fn restore_marker_is_not_written_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, staged) = (folder.path().join("data"), folder.path().join("staged"));
-        for folder in [&data, &staged] {
-            archive::create_private_dir(folder).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (data, staged) = (dir.path().join("data"), dir.path().join("staged"));
+        for dir in [&data, &staged] {
+            archive::create_private_dir(dir).unwrap();
         }
-        let victim = folder.path().join("victim");
+        let victim = dir.path().join("victim");
         fs::write(&victim, "mine").unwrap();
         let data = DataDir::open_for_restore(&data, &[]).unwrap();
         std::os::unix::fs::symlink(&victim, data.restore_marker()).unwrap();

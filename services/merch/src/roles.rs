@@ -30,7 +30,8 @@ pub(crate) async fn api(settings: ApiRole) -> Result<(), StartError> {
     let configured = signing_key::from_settings(&settings.keys)?;
     let Some(signing) = configured.signing else {
         return Err(StartError::new(
-            "`merch api` has no signing key; expected MERCH_JWT_KEY_FILE or MERCH_JWT_KEY, the same for every replica; `openssl rand -hex 32` generates one",
+            "`merch api` has no signing key; expected MERCH_JWT_KEY_FILE or MERCH_JWT_KEY, the \
+             same for every replica; `openssl rand -hex 32` generates one",
         ));
     };
     let data = DataDir::open(&settings.data.data_dir, &[DirLock::SharedJournal])?;

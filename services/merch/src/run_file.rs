@@ -1,4 +1,4 @@
-//! `run.json` in the data folder: the addresses of a running store.
+//! `run.json` in the data directory: the addresses of a running store.
 
 use std::{
     fs,
@@ -58,7 +58,7 @@ impl RunFile {
             .and_then(|text| write_atomically(&path, format!("{text}\n").as_bytes(), 0o644));
         written.map_err(|error| {
             StartError::new(format!(
-                "{} cannot be written: {error}; expected a folder that this user may write to",
+                "{} cannot be written: {error}; expected a directory that this user may write to",
                 path.display()
             ))
         })?;
@@ -84,11 +84,15 @@ pub(crate) fn read(data_dir: &Path) -> Result<Addresses, StartError> {
     };
     let text = read().map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => StartError::new(format!(
-            "no store runs with the data folder {}: there is no {}; start `merch`, or choose its folder with --data-dir",
+            "no store runs with the data directory {}: there is no {}; start `merch`, or choose \
+             its directory with --data-dir",
             data_dir.display(),
             path.display()
         )),
-        _ => StartError::new(format!("{} cannot be read: {error}; choose the folder of your own store with --data-dir", path.display())),
+        _ => StartError::new(format!(
+            "{} cannot be read: {error}; choose the directory of your own store with --data-dir",
+            path.display()
+        )),
     })?;
     serde_json::from_str(&text).map_err(|error| {
         StartError::new(format!("{} is invalid ({error}); restart `merch`", path.display()))
@@ -105,9 +109,9 @@ mod tests {
 
     #[test]
     fn run_file_round_trips_until_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = read(folder.path()).unwrap_err().to_string();
-        assert!(missing.starts_with("no store runs with the data folder"), "{missing}");
+        let dir = tempfile::tempdir().unwrap();
+        let missing = read(dir.path()).unwrap_err().to_string();
+        assert!(missing.starts_with("no store runs with the data directory"), "{missing}");
         let addresses = Addresses {
             api: url(([0, 0, 0, 0], 8080).into()),
             admin: url("[::]:1".parse().unwrap()),
@@ -119,22 +123,22 @@ mod tests {
         };
         assert_eq!(addresses.api, "http://127.0.0.1:8080");
         assert_eq!(addresses.admin, "http://[::1]:1");
-        let file = RunFile::write(folder.path(), &addresses).unwrap();
-        assert_eq!(read(folder.path()), Ok(addresses));
+        let file = RunFile::write(dir.path(), &addresses).unwrap();
+        assert_eq!(read(dir.path()), Ok(addresses));
         file.remove();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn run_file_of_another_user_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = path(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let file = path(dir.path());
         let refused = |reason: &str| {
-            let error = read(folder.path()).unwrap_err().to_string();
+            let error = read(dir.path()).unwrap_err().to_string();
             assert!(error.contains(reason), "{reason} is not in: {error}");
         };
-        fs::write(folder.path().join("elsewhere"), "{}").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
+        fs::write(dir.path().join("elsewhere"), "{}").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &file).unwrap();
         refused("it is a symbolic link");
         fs::remove_file(&file).unwrap();
         fs::write(&file, "{}").unwrap();
@@ -146,15 +150,15 @@ mod tests {
     #[test]
     fn root_reads_run_file_of_the_service_user() {
         use std::os::unix::fs::{PermissionsExt as _, chown};
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(path(folder.path()), "{}").unwrap();
-        if chown(folder.path(), Some(65_534), None).is_err() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(path(dir.path()), "{}").unwrap();
+        if chown(dir.path(), Some(65_534), None).is_err() {
             return;
         }
-        chown(path(folder.path()), Some(65_534), None).unwrap();
-        let sentence = || read(folder.path()).unwrap_err().to_string();
+        chown(path(dir.path()), Some(65_534), None).unwrap();
+        let sentence = || read(dir.path()).unwrap_err().to_string();
         assert!(sentence().contains("is invalid"), "{}", sentence());
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
         assert!(sentence().contains("it belongs to the user 65534"), "{}", sentence());
     }
 }

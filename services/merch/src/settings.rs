@@ -19,8 +19,9 @@ const ABOUT: &str = "\
 The SUSTech Merch Store.
 
 Without a subcommand: runs the whole store in one process. No setting is required: the database is \
-an SQLite file and the Kafka broker is in memory. The data folder contains the database and the key \
-that signs tokens. When the store is ready, it prints its addresses and writes them to run.json there.
+an SQLite file and the Kafka broker is in memory. The data directory contains the database and the \
+key that signs tokens. When the store is ready, it prints its addresses and writes them to run.json \
+in the data directory.
 
 Every option has an environment variable, named in its help; the option wins. Prefer variables or \
 files for passwords and keys: other users of a machine can see the options of a program.";
@@ -197,7 +198,7 @@ pub(crate) struct Logs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) filter: Filter,
-    /// Kafka's bootstrap servers [default: those of the store that runs with the data folder]
+    /// Kafka's bootstrap servers [default: those of the store that runs with the data directory]
     #[arg(
         long,
         env = "MERCH_KAFKA_BROKERS",
@@ -257,7 +258,7 @@ pub(crate) struct Topic {
 
 #[derive(Debug, Args)]
 pub(crate) struct Health {
-    /// The admin address to query [default: that of the store that runs with the data folder]
+    /// The admin address to query [default: that of the store that runs with the data directory]
     #[arg(long, env = "MERCH_ADMIN_LISTEN", value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) admin_listen: Option<SocketAddr>,
     #[command(flatten)]

@@ -76,7 +76,8 @@ pub(crate) fn create_if_missing(file: &Path) -> Result<bool, StartError> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(StartError::new(format!(
-            "the key file {} cannot be written: {error}; expected a folder that this user may write to",
+            "the key file {} cannot be written: {error}; expected a directory that this user may \
+             write to",
             file.display()
         ))),
     }
@@ -127,12 +128,12 @@ mod tests {
 
     #[test]
     fn signing_key_is_created_once_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("jwt.key");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("jwt.key");
         let key = load_or_create(&file).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap().trim_end().len(), 2 * KEY_BYTES);
         assert_eq!(load_or_create(&file).unwrap(), key);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions())
                 & 0o777,
@@ -143,8 +144,8 @@ mod tests {
     #[test]
     fn key_of_another_user_is_refused() {
         use std::os::unix::fs::{chown, symlink};
-        let folder = tempfile::tempdir().unwrap();
-        let (file, elsewhere) = (folder.path().join("jwt.key"), folder.path().join("elsewhere"));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, elsewhere) = (dir.path().join("jwt.key"), dir.path().join("elsewhere"));
         let refused = |reason: &str| {
             let error = load_or_create(&file).unwrap_err().to_string();
             assert!(error.starts_with("the key file ") && error.contains(reason), "{error}");
@@ -163,8 +164,8 @@ mod tests {
 
     #[test]
     fn new_key_is_not_written_through_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, victim) = (folder.path().join("jwt.key"), folder.path().join("victim"));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, victim) = (dir.path().join("jwt.key"), dir.path().join("victim"));
         fs::write(&victim, "mine").unwrap();
         let fresh = file.with_extension(format!("key.{}", std::process::id()));
         std::os::unix::fs::symlink(&victim, &fresh).unwrap();
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn each_folder_gets_its_own_key() {
+    fn each_directory_gets_its_own_key() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         assert_ne!(
             load_or_create(&one.path().join("jwt.key")).unwrap(),
@@ -185,8 +186,8 @@ mod tests {
     #[test]
     fn short_key_is_refused_and_not_shown() {
         let short = || Some(Secret::from("hush-hush"));
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("key");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
         fs::write(&file, "hush-hush\n").unwrap();
         let file = || Some(file.clone());
         for (settings, what) in [

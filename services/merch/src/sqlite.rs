@@ -27,7 +27,10 @@ pub(crate) fn file(
 ) -> Result<PathBuf, StartError> {
     database.check()?;
     database.or_in(&data.data_dir)?.sqlite_file()?.ok_or_else(|| {
-        StartError::new(format!("the database is PostgreSQL, but this command is for the SQLite file of an embedded store; {instead}"))
+        StartError::new(format!(
+            "the database is PostgreSQL, but this command is for the SQLite file of an embedded \
+             store; {instead}"
+        ))
     })
 }
 
@@ -38,7 +41,8 @@ pub(crate) async fn open(
 ) -> Result<SqliteConnection, StartError> {
     if !file.exists() {
         return Err(StartError::new(format!(
-            "the database file {} does not exist; start `merch`, which creates it, or choose its folder with --data-dir",
+            "the database file {} does not exist; start `merch`, which creates it, or choose its \
+             directory with --data-dir",
             file.display()
         )));
     }
@@ -60,7 +64,11 @@ pub(crate) async fn open(
         .connect()
         .await
         .map_err(|error| {
-            StartError::new(format!("the database file {} cannot be opened: {error}; check that it is an SQLite database", file.display()))
+            StartError::new(format!(
+                "the database file {} cannot be opened: {error}; check that it is an SQLite \
+                 database",
+                file.display()
+            ))
         })
 }
 

@@ -40,7 +40,7 @@ impl Supervisor {
         self.tasks.spawn(async move {
             let ended = match role.await {
                 Ok(ended) => ended,
-                Err(error) if error.is_cancelled() => Ok(()), // by `drain`, which tells of it
+                Err(error) if error.is_cancelled() => Ok(()), // by `drain`, which reports it
                 Err(_) => Err(StartError::new(format!(
                     "the role {name} crashed, which is a bug; the log has the reason"
                 ))),

@@ -26,7 +26,11 @@ pub(crate) async fn run(settings: &Top) -> Result<(), CommandError> {
         }
         // The catalogue alone does not show the state of a store.
         ([], Some(_)) => {
-            return Err(StartError::new("expected the admin ports of the roles, --admin (MERCH_ADMIN), such as api:9101,db:9102").into());
+            return Err(StartError::new(
+                "expected the admin ports of the roles, --admin (MERCH_ADMIN), such as \
+                 api:9101,db:9102",
+            )
+            .into());
         }
         (admin, db) => (admin.to_vec(), db.clone()),
     };

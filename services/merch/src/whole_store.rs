@@ -47,7 +47,7 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
         &[DirLock::Journal]
     };
     let data = DataDir::open(&settings.data.data_dir, locks)?;
-    // The data folder may be a link to a path with another name.
+    // The data directory may be a link to a path with another name.
     settings.database.check_in(data.path())?;
     let signing = match configured.signing {
         Some(key) => key,
@@ -132,7 +132,7 @@ pub(crate) async fn run(settings: WholeStore) -> Result<(), StartError> {
     result
 }
 
-/// Bound before anything else starts, so that a port in use fails the start at once.
+/// Bound before anything else starts, so that a port in use fails the start immediately.
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,

@@ -60,7 +60,9 @@ fn order(api: &str, token: &str, key: &str, product: i64, quantity: i64) -> Opti
     connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     write!(
         connection,
-        "POST /orders HTTP/1.0\r\nhost: {api}\r\nauthorization: Bearer {token}\r\nidempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /orders HTTP/1.0\r\nhost: {api}\r\nauthorization: Bearer {token}\r\n\
+         idempotency-key: {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n\
+         {body}",
         body.len()
     )
     .ok()?;
@@ -90,9 +92,9 @@ fn events(data_dir: &str) -> BTreeMap<String, Value> {
 
 #[test]
 fn backup_under_load_restores_consistently() {
-    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
-    let data_dir = folder.path().join("data");
-    let (file, restored) = (folder.path().join("backup.tar"), second.path().to_str().unwrap());
+    let (dir, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let data_dir = dir.path().join("data");
+    let (file, restored) = (dir.path().join("backup.tar"), second.path().to_str().unwrap());
     let running = store(&data_dir);
     let api = running.address("api").to_owned();
     let tokens: Vec<String> = (0..4).map(|n| register(&api, &format!("buyer{n}"))).collect();
@@ -156,7 +158,7 @@ fn backup_under_load_restores_consistently() {
     let confirmed = confirmed.into_inner().unwrap();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let names: Vec<_> =
-        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "nothing is left beside it: {names:?}");
 
     // Before a store changes the tables.
@@ -231,9 +233,9 @@ fn backup_under_load_restores_consistently() {
 
 #[test]
 fn restore_needs_replace_and_keeps_old_files() {
-    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
-    let (data_dir, file) = (folder.path().to_str().unwrap(), second.path().join("backup.tar"));
-    let running = store(folder.path());
+    let (dir, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data_dir, file) = (dir.path().to_str().unwrap(), second.path().join("backup.tar"));
+    let running = store(dir.path());
     let api = running.address("api").to_owned();
     register(&api, "ada");
     let file = file.to_str().unwrap();
@@ -243,7 +245,7 @@ fn restore_needs_replace_and_keeps_old_files() {
             .contains("backups are not overwritten")
     );
     let late = register(&api, "bob");
-    let key = fs::read(folder.path().join("jwt.key")).unwrap();
+    let key = fs::read(dir.path().join("jwt.key")).unwrap();
 
     let restore =
         |arguments: &[&str]| run(&[&["restore", "--data-dir", data_dir], arguments].concat());
@@ -264,12 +266,12 @@ fn restore_needs_replace_and_keeps_old_files() {
         );
     }
     assert_eq!(sql(data_dir, "SELECT count(*) AS n FROM users"), [json!({ "n": 2 })]);
-    assert!(!folder.path().join("restore-unfinished").exists());
+    assert!(!dir.path().join("restore-unfinished").exists());
 
     let output = restore(&[file, "--replace"]);
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("The previous files are in"));
-    let aside: Vec<_> = fs::read_dir(folder.path())
+    let aside: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.to_string_lossy().contains("replaced-"))
@@ -282,17 +284,17 @@ fn restore_needs_replace_and_keeps_old_files() {
         .unwrap();
     assert_eq!(objects(&before), [json!({ "n": 2 })]);
     assert!(aside[0].join("journal").is_dir());
-    assert_eq!(fs::read(folder.path().join("jwt.key")).unwrap(), key);
+    assert_eq!(fs::read(dir.path().join("jwt.key")).unwrap(), key);
     assert_eq!(sql(data_dir, "SELECT username FROM users"), [json!({ "username": "ada" })]);
 
-    fs::write(folder.path().join("restore-unfinished"), "").unwrap();
+    fs::write(dir.path().join("restore-unfinished"), "").unwrap();
     let started = run(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
     assert!(
         startup_error(&started)
             .contains("was interrupted; run `merch restore FILE --replace` again")
     );
     assert!(restore(&[file, "--replace"]).status.success());
-    let running = store(folder.path());
+    let running = store(dir.path());
     let api = running.address("api").to_owned();
     assert_eq!(
         http(&api, "GET", "/orders", Some(&late), None).0,
@@ -313,8 +315,8 @@ fn restore_needs_replace_and_keeps_old_files() {
 
 #[test]
 fn restore_refuses_symlinks() {
-    let folder = tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     let (data, disk, file) = (text("data"), text("disk"), text("backup.tar"));
     assert!(run(&["migrate", "--data-dir", &disk]).status.success());
@@ -344,10 +346,9 @@ fn restore_refuses_symlinks() {
                 message.starts_with(&format!("{} is a symbolic link to ", link.display())),
                 "{message}"
             );
-            let folder = fs::canonicalize(&disk).unwrap();
+            let dir = fs::canonicalize(&disk).unwrap();
             // A dangling link cannot be canonicalized.
-            let named =
-                [format!("stays in {}", folder.display()), format!("stays in {data}/../disk")];
+            let named = [format!("stays in {}", dir.display()), format!("stays in {data}/../disk")];
             assert!(named.iter().any(|named| message.ends_with(named)), "{message}");
             assert_eq!(names(), before, "{name} -> {target}");
             assert_eq!(fs::read_link(&link).unwrap().to_str(), Some(target));

@@ -36,8 +36,8 @@ fn store(data_dir: &str, core_dumps: Option<&str>) -> (Running, Vec<String>) {
 
 #[test]
 fn core_dumps_are_off_by_default() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     for core_dumps in [None, Some("false")] {
         let (store, _) = store(data_dir, core_dumps);
         assert_eq!(limits(store.pid()), ["0", "0"], "{core_dumps:?}");

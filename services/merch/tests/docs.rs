@@ -35,15 +35,15 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("services/merch is in it")
 }
 
-/// Collects the wanted files of a folder, without generated ones.
-fn collect(folder: &Path, wanted: &mut impl FnMut(&Path) -> bool, files: &mut Vec<PathBuf>) {
-    const MADE: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
+/// Collects the wanted files of a directory, without generated ones.
+fn collect(dir: &Path, wanted: &mut impl FnMut(&Path) -> bool, files: &mut Vec<PathBuf>) {
+    const GENERATED: [&str; 5] = [".git", "target", "node_modules", "merch-data", "__pycache__"];
     let mut entries: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_symlink() || MADE.contains(&name.as_str()) {
+        if path.is_symlink() || GENERATED.contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {

@@ -49,14 +49,16 @@ fn sql(url: &str, statements: &[&str]) {
 
 #[test]
 fn concurrent_migrations_on_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    ten_at_once(&sqlite_url(&folder.path().join("store.db")));
+    let dir = tempfile::tempdir().unwrap();
+    ten_at_once(&sqlite_url(&dir.path().join("store.db")));
 }
 
 #[test]
 fn concurrent_migrations_on_postgres() {
-    let server = std::env::var("MERCH_TEST_POSTGRES_URL")
-        .expect("MERCH_TEST_POSTGRES_URL is not set: `make test` and `tools/with-postgres COMMAND` bring a PostgreSQL");
+    let server = std::env::var("MERCH_TEST_POSTGRES_URL").expect(
+        "MERCH_TEST_POSTGRES_URL is not set: `make test` and `tools/with-postgres COMMAND` bring a \
+         PostgreSQL",
+    );
     let (base, _) = server.rsplit_once('/').unwrap();
     let name = format!("merch_migrate_test_{}", std::process::id());
     sql(&server, &[&format!("CREATE DATABASE {name}")]);
@@ -66,8 +68,8 @@ fn concurrent_migrations_on_postgres() {
 
 #[test]
 fn newer_schema_is_accepted_unless_incompatible() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = sqlite_url(&folder.path().join("store.db"));
+    let dir = tempfile::tempdir().unwrap();
+    let url = sqlite_url(&dir.path().join("store.db"));
     let output =
         finish(merch(&["migrate", "--status"]).env("MERCH_DATABASE_URL", &url).spawn().unwrap());
     assert!(startup_error(&output).contains("run `merch migrate` to create it"));
@@ -75,9 +77,8 @@ fn newer_schema_is_accepted_unless_incompatible() {
 
     sql(
         &url,
-        &[
-            "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m20990101_000001_of_the_next_release', 0)",
-        ],
+        &["INSERT INTO seaql_migrations (version, applied_at) VALUES \
+           ('m20990101_000001_of_the_next_release', 0)"],
     );
     let newer = [
         "newer m20990101_000001_of_the_next_release",
@@ -88,16 +89,16 @@ fn newer_schema_is_accepted_unless_incompatible() {
 
     sql(
         &url,
-        &[
-            "UPDATE schema_requirements SET oldest_migration = 'm20990101_000001_of_the_next_release'",
-        ],
+        &["UPDATE schema_requirements SET oldest_migration = \
+           'm20990101_000001_of_the_next_release'"],
     );
     let status = migrate(&url, &["--status"]);
     assert_eq!(status.status.code(), Some(1));
     let said = String::from_utf8(status.stdout).unwrap();
     assert_eq!(
         said.trim_end(),
-        "the schema requires a `merch` with the migration m20990101_000001_of_the_next_release; start a newer one"
+        "the schema requires a `merch` with the migration m20990101_000001_of_the_next_release; \
+         start a newer one"
     );
     assert!(startup_error(&migrate(&url, &[])).contains("start a newer `merch`"));
 }

@@ -51,11 +51,11 @@ fn objects(output: &Output) -> Vec<Value> {
 
 #[test]
 fn admin_commands_change_a_running_store() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let store = store(folder.path());
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let store = store(dir.path());
     let api = store.address("api").to_owned();
-    let key = folder.path().join("admin.key");
+    let key = dir.path().join("admin.key");
     assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let (ada, token) = register(&api, "ada");
     register(&api, "bob");
@@ -124,7 +124,7 @@ fn admin_commands_change_a_running_store() {
     }
 
     // By address, with the credential from a file or a variable.
-    let db = run_json(folder.path())["db"].as_str().unwrap().to_owned();
+    let db = run_json(dir.path())["db"].as_str().unwrap().to_owned();
     let by_file = run(&[
         "admin",
         "list-users",
@@ -148,14 +148,14 @@ fn admin_commands_change_a_running_store() {
     );
     assert_eq!(store.stop().code(), Some(0));
     assert!(
-        startup_error(&admin(&["list-users"])).starts_with("no store runs with the data folder")
+        startup_error(&admin(&["list-users"])).starts_with("no store runs with the data directory")
     );
 }
 
 #[test]
 fn db_role_serves_admin_only_with_a_credential() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
     let role = [
         "db",
@@ -168,7 +168,7 @@ fn db_role_serves_admin_only_with_a_credential() {
         "--drain-timeout",
         "1s",
     ];
-    let token = folder.path().join("token");
+    let token = dir.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
     let token = token.to_str().unwrap();
 
@@ -214,11 +214,11 @@ fn db_role_serves_admin_only_with_a_credential() {
 
 #[test]
 fn sql_is_read_only_without_write() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     let missing = run(&["sql", "SELECT 1", "--data-dir", data_dir]);
     assert!(startup_error(&missing).contains("does not exist; start `merch`"));
-    let store = store(folder.path());
+    let store = store(dir.path());
     let (ada, _) = register(store.address("api"), "ada");
     let sql = |arguments: &[&str]| run(&[&["sql", "--data-dir", data_dir], arguments].concat());
 
@@ -279,13 +279,13 @@ fn sql_is_read_only_without_write() {
 
 #[test]
 fn top_shows_live_and_unreachable_roles() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     assert!(
         startup_error(&run(&["top", "--once", "--data-dir", data_dir]))
             .starts_with("no store runs")
     );
-    let store = store(folder.path());
+    let store = store(dir.path());
     let frame = text(&run(&["top", "--once", "--data-dir", data_dir]));
     for expected in [
         "orders        placed 0.0",

@@ -149,7 +149,7 @@ fn check(arguments: &[&str], effect: &Effect<'_>, out: Stream) {
     }
 }
 
-/// With gRPC ports for other roles.
+/// Starts a store with gRPC ports for other roles.
 fn store(data_dir: &Path) -> Running {
     let data_dir = data_dir.to_str().unwrap();
     let any = "127.0.0.1:0";
@@ -186,14 +186,14 @@ fn subcommands(arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn lost_output_is_reported_with_what_was_done() {
-    let folder = tempdir().unwrap();
-    let data = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap().to_owned(), store(&data));
     let api = running.address("api").to_owned();
     let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
     assert_eq!(http(&api, "POST", "/users", None, Some(&user)).0, 201);
     let kafka = run_json(&data)["kafka"].as_str().unwrap().to_owned();
-    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let first_backup = place("first.tar");
     assert!(run(&["backup", &first_backup, "--data-dir", &data_dir]).status.success());
 
@@ -270,7 +270,8 @@ fn lost_output_is_reported_with_what_was_done() {
             Effect::Change("the tokens of"),
             out,
         );
-        let write = "UPDATE products SET stock = stock + 1 WHERE id = 2 RETURNING id; UPDATE products SET stock = stock + 1 WHERE id = 1";
+        let write = "UPDATE products SET stock = stock + 1 WHERE id = 2 RETURNING id; UPDATE \
+                     products SET stock = stock + 1 WHERE id = 1";
         for json in [&[][..], &["--json"]] {
             let before = stock(&api);
             check(
@@ -319,15 +320,15 @@ fn lost_output_is_reported_with_what_was_done() {
 
 #[test]
 fn lost_standard_error_does_not_change_exit_codes() {
-    let folder = tempdir().unwrap();
-    let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
+    let dir = tempdir().unwrap();
+    let missing = dir.path().join("nowhere").to_str().unwrap().to_owned();
     for err in STREAMS {
         for (arguments, code) in [
-            (&["health", "--data-dir", &nowhere][..], 1),
-            (&["logs", "--data-dir", &nowhere], 1),
-            (&["admin", "list-users", "--data-dir", &nowhere], 1),
-            (&["sql", "--data-dir", &nowhere, "SELECT 1"], 1),
-            (&["api", "--data-dir", &nowhere], 1),
+            (&["health", "--data-dir", &missing][..], 1),
+            (&["logs", "--data-dir", &missing], 1),
+            (&["admin", "list-users", "--data-dir", &missing], 1),
+            (&["sql", "--data-dir", &missing, "SELECT 1"], 1),
+            (&["api", "--data-dir", &missing], 1),
             (&["topic", "--kafka-brokers", "unused"], 2),
             (&["nonsense"], 2),
             (&["--version"], 0),
@@ -335,7 +336,7 @@ fn lost_standard_error_does_not_change_exit_codes() {
             let output = run_with(arguments, None, Some(err));
             assert_eq!(output.status.code(), Some(code), "{arguments:?} {err:?}: {output:?}");
         }
-        let output = run_with(&["health", "--data-dir", &nowhere], Some(err), Some(err));
+        let output = run_with(&["health", "--data-dir", &missing], Some(err), Some(err));
         assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");
         let output = run_with(&["--help"], Some(Stream::Full), Some(err));
         assert_eq!(output.status.code(), Some(1), "{err:?}: {output:?}");
@@ -359,11 +360,11 @@ fn wait_until_ready(admin: &str) -> Value {
 
 #[test]
 fn roles_keep_serving_without_output() {
-    let folder = tempdir().unwrap();
-    let running = store(&folder.path().join("data"));
-    let addresses = run_json(&folder.path().join("data"));
+    let dir = tempdir().unwrap();
+    let running = store(&dir.path().join("data"));
+    let addresses = run_json(&dir.path().join("data"));
     let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
-    let key = folder.path().join("key");
+    let key = dir.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
     thread::scope(|scope| {
         for streams in [
@@ -373,10 +374,10 @@ fn roles_keep_serving_without_output() {
             (Stream::Full, Stream::Unread),
             (Stream::Stalled, Stream::Stalled),
         ] {
-            let (address, folder, key) = (&address, &folder, &key);
+            let (address, dir, key) = (&address, &dir, &key);
             scope.spawn(move || {
                 for role in ["", "db", "logging", "api"] {
-                    let data = folder.path().join(format!("{role}-{streams:?}"));
+                    let data = dir.path().join(format!("{role}-{streams:?}"));
                     let data = data.to_str().unwrap();
                     let free =
                         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -419,7 +420,7 @@ fn roles_keep_serving_without_output() {
                     let child = command.env("MERCH_HASH_COST", "10").spawn().unwrap();
                     drop(command);
                     wait_until_ready(&free);
-                    // By now a failed announcement would have ended the role.
+                    // By now, a failure to print the addresses would have ended the role.
                     let health = run(&["health", "--admin-listen", &free]);
                     assert!(health.status.success(), "{role} {streams:?}: {health:?}");
                     signal(child.id(), "-TERM");
@@ -455,8 +456,8 @@ fn fill_topic(api: &str, data_dir: &str, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn signals_end_commands_with_stalled_output() {
-    let folder = tempdir().unwrap();
-    let data = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
     fill_topic(running.address("api"), data_dir, 2 * PAGE);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -497,8 +498,8 @@ fn signals_end_commands_with_stalled_output() {
 
 #[test]
 fn follow_ends_when_the_reader_closes() {
-    let folder = tempdir().unwrap();
-    let data = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
     let (data_dir, running) = (data.to_str().unwrap(), store(&data));
     let lines = fill_topic(running.address("api"), data_dir, 0);
     let mut child = merch(&["logs", "--follow", "--data-dir", data_dir]).spawn().unwrap();
@@ -516,8 +517,8 @@ fn follow_ends_when_the_reader_closes() {
 
 #[test]
 fn failed_statement_reports_earlier_outcomes() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
     let add = |number: u32| format!("UPDATE products SET stock = stock + {number} WHERE id = 1");
     let conflict = "INSERT OR ROLLBACK INTO products SELECT * FROM products";
@@ -551,7 +552,8 @@ fn failed_statement_reports_earlier_outcomes() {
         (format!("BEGIN; {one}; {conflict}"), "; 2 statements before it were rolled back", 0),
         (
             format!(
-                "{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS TEXT)"
+                "{one}; UPDATE products SET stock = stock + 1 WHERE id = 1 RETURNING CAST(x'ff' AS \
+                 TEXT)"
             ),
             "; 1 statement before it was carried out",
             2,

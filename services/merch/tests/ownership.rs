@@ -1,4 +1,4 @@
-//! Data folders of another user, seen by root.
+//! Data directories of another user, seen by root.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 #![cfg(unix)]
 
@@ -25,19 +25,19 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Below a folder that every user can enter; `None` if its owner cannot be changed.
-fn folder_of(user: u32, mode: u32) -> Option<TempDir> {
-    let folder = tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-    chown(folder.path(), Some(user), Some(user)).ok().map(|()| folder)
+/// Below a directory that every user can enter; `None` if its owner cannot be changed.
+fn dir_of(user: u32, mode: u32) -> Option<TempDir> {
+    let dir = tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    chown(dir.path(), Some(user), Some(user)).ok().map(|()| dir)
 }
 
-/// Like [`SERVICE`], from a folder that this user can enter: the build folder may be private.
-fn store(folder: &Path, stderr: fs::File) -> (Running, TempDir) {
-    let place = folder_of(0, 0o755).unwrap();
+/// Like [`SERVICE`], from a directory that this user can enter: the build directory may be private.
+fn store(dir: &Path, stderr: fs::File) -> (Running, TempDir) {
+    let place = dir_of(0, 0o755).unwrap();
     let (built, program) = (env!("CARGO_BIN_EXE_merch"), place.path().join("merch"));
     fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
-    let arguments = merch(&["--data-dir", text(folder), "--listen", "127.0.0.1:0"]);
+    let arguments = merch(&["--data-dir", text(dir), "--listen", "127.0.0.1:0"]);
     let mut command = Command::new(program);
     command.args(arguments.get_args()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
     for (name, _) in arguments.get_envs() {
@@ -52,21 +52,21 @@ fn admin(arguments: &[&str]) -> Command {
 
 #[test]
 fn root_may_administer_but_not_run_a_service_users_store() {
-    let Some(folder) = folder_of(SERVICE, 0o700) else { return };
-    let data_dir = text(folder.path());
-    let (store, _program) = store(folder.path(), tempfile::tempfile().unwrap());
+    let Some(dir) = dir_of(SERVICE, 0o700) else { return };
+    let data_dir = text(dir.path());
+    let (store, _program) = store(dir.path(), tempfile::tempfile().unwrap());
     let listed = run(&["admin", "list-users", "--data-dir", data_dir]);
     assert!(listed.status.success(), "{listed:?}");
 
     for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"], &["restore", "/nowhere"]] {
         let message = startup_error(&run(&[command, &["--data-dir", data_dir]].concat()));
-        let refused = message.contains("the data folder ")
+        let refused = message.contains("the data directory ")
             && message.contains("it belongs to the user 65534");
         assert!(refused, "{command:?}: {message}");
     }
 
     // The service's user must not make root send one of its own keys.
-    let (key, secret) = (folder.path().join("admin.key"), folder.path().join("secret"));
+    let (key, secret) = (dir.path().join("admin.key"), dir.path().join("secret"));
     fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
     fs::remove_file(&key).unwrap();
     fs::hard_link(&secret, &key).unwrap();
@@ -83,14 +83,14 @@ fn root_may_administer_but_not_run_a_service_users_store() {
 }
 
 #[test]
-fn foreign_store_in_a_shared_folder_gets_no_credential() {
-    let Some(folder) = folder_of(0, 0o777) else { return };
-    let data_dir = text(folder.path());
+fn foreign_store_in_a_shared_directory_gets_no_credential() {
+    let Some(dir) = dir_of(0, 0o777) else { return };
+    let data_dir = text(dir.path());
     let log = tempfile::NamedTempFile::new().unwrap();
-    let (store, _program) = store(folder.path(), log.reopen().unwrap());
+    let (store, _program) = store(dir.path(), log.reopen().unwrap());
     support::wait_until("it warns that others may write", || {
         let log = fs::read_to_string(log.path()).unwrap();
-        log.contains("other users can write to the data folder")
+        log.contains("other users can write to the data directory")
     });
     let message = startup_error(&run(&["admin", "list-users", "--data-dir", data_dir]));
     assert!(message.contains("run.json cannot be read: it belongs to the user 65534"), "{message}");

@@ -35,8 +35,8 @@ const NAMES: [&str; 13] = [
     "$(touch x)`",
 ];
 
-fn run_in(folder: &Path, arguments: &[&str]) -> Output {
-    finish(merch(arguments).current_dir(folder).spawn().unwrap())
+fn run_in(dir: &Path, arguments: &[&str]) -> Output {
+    finish(merch(arguments).current_dir(dir).spawn().unwrap())
 }
 
 fn done(output: &Output) -> String {
@@ -44,44 +44,44 @@ fn done(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn names_in(folder: &Path) -> BTreeSet<String> {
-    fs::read_dir(folder)
+fn names_in(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect()
 }
 
 #[test]
-fn special_folder_names_are_separate_stores() {
+fn special_directory_names_are_separate_stores() {
     let parent = tempdir().unwrap();
-    let folder = parent.path().join("stores");
-    fs::create_dir(&folder).unwrap();
+    let dir = parent.path().join("stores");
+    fs::create_dir(&dir).unwrap();
     for (index, name) in NAMES.into_iter().enumerate() {
         // As an option's value, because the name may start with a dash.
         let data = format!("--data-dir={name}");
-        done(&run_in(&folder, &["migrate", &data]));
+        done(&run_in(&dir, &["migrate", &data]));
         let number = index + 1;
         done(&run_in(
-            &folder,
+            &dir,
             &["sql", "--write", &data, &format!("UPDATE products SET stock = {number}")],
         ));
-        done(&run_in(&folder, &["backup", &data, "--", &format!("{name}.tar")]));
+        done(&run_in(&dir, &["backup", &data, "--", &format!("{name}.tar")]));
         done(&run_in(
-            &folder,
+            &dir,
             &["restore", &format!("--data-dir={name}-restored"), "--", &format!("{name}.tar")],
         ));
-        assert!(folder.join(name).join("merch.db").is_file(), "{name:?}");
-        assert!(folder.join(format!("{name}-restored")).join("merch.db").is_file(), "{name:?}");
+        assert!(dir.join(name).join("merch.db").is_file(), "{name:?}");
+        assert!(dir.join(format!("{name}-restored")).join("merch.db").is_file(), "{name:?}");
     }
     let expected: BTreeSet<String> = NAMES
         .into_iter()
         .flat_map(|name| [name.to_owned(), format!("{name}.tar"), format!("{name}-restored")])
         .collect();
-    assert_eq!(names_in(&folder), expected, "nothing is made under another name");
+    assert_eq!(names_in(&dir), expected, "nothing is created under another name");
     assert_eq!(names_in(parent.path()), BTreeSet::from(["stores".to_owned()]));
     for (index, name) in NAMES.into_iter().enumerate() {
         let stock = format!("{{\"stock\":{}}}\n", index + 1);
-        let absolute = folder.join(name);
+        let absolute = dir.join(name);
         for data in [
             format!("--data-dir={name}"),
             format!("--data-dir={}", absolute.display()),
@@ -89,7 +89,7 @@ fn special_folder_names_are_separate_stores() {
             format!("--database-url={}", sqlite_url(&absolute.join("merch.db"))),
         ] {
             let found = done(&run_in(
-                &folder,
+                &dir,
                 &["sql", "--json", &data, "SELECT stock FROM products WHERE id = 1"],
             ));
             assert_eq!(found, stock, "{data:?}");
@@ -98,10 +98,10 @@ fn special_folder_names_are_separate_stores() {
 }
 
 #[test]
-fn printed_command_works_for_special_folder_names() {
-    let folder = tempdir().unwrap();
+fn printed_command_works_for_special_directory_names() {
+    let dir = tempdir().unwrap();
     for name in ["what?now #1 %41", "it's\na 店"] {
-        let data = folder.path().join(name);
+        let data = dir.path().join(name);
         let store = Running::store(&data);
         let user = json!({ "sid": "1", "username": "ada", "email": "ada@example.com", "password": "correct horse" });
         assert_eq!(http(store.address("api"), "POST", "/users", None, Some(&user)).0, 201);
@@ -130,13 +130,13 @@ fn printed_command_works_for_special_folder_names() {
         assert!(data.join("merch.db").is_file() && run_json(&data)["api"].is_string());
         assert_eq!(store.stop().code(), Some(0));
     }
-    assert_eq!(names_in(folder.path()).len(), 2);
+    assert_eq!(names_in(dir.path()).len(), 2);
 }
 
 #[test]
 fn unusable_sqlite_path_is_explained() {
-    let folder = tempdir().unwrap();
-    let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(200));
+    let dir = tempdir().unwrap();
+    let long = dir.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(200));
     let message =
         startup_error(&run(&["--listen", "127.0.0.1:0", "--data-dir", long.to_str().unwrap()]));
     assert!(
@@ -146,7 +146,7 @@ fn unusable_sqlite_path_is_explained() {
     );
     let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
     let mut command = merch(&["--listen", "127.0.0.1:0", "--data-dir"]);
-    let message = startup_error(&finish(command.arg(folder.path().join(bytes)).spawn().unwrap()));
+    let message = startup_error(&finish(command.arg(dir.path().join(bytes)).spawn().unwrap()));
     assert!(message.contains("not UTF-8"), "{message}");
 
     // Before anything is created.
@@ -156,31 +156,34 @@ fn unusable_sqlite_path_is_explained() {
         assert!(message.contains("has a path that SQLite cannot open"), "{message}");
         let mut command = merch(command);
         let message = startup_error(&finish(
-            command.arg("--data-dir").arg(folder.path().join(bytes)).spawn().unwrap(),
+            command.arg("--data-dir").arg(dir.path().join(bytes)).spawn().unwrap(),
         ));
         assert!(message.contains("not UTF-8"), "{message}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is created");
 
     // A usable link to an unusable path.
-    let (real, link) = (folder.path().join(bytes), folder.path().join("link"));
+    let (real, link) = (dir.path().join(bytes), dir.path().join("link"));
     fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let message =
         startup_error(&run(&["--listen", "127.0.0.1:0", "--data-dir", link.to_str().unwrap()]));
     assert!(message.contains("not UTF-8"), "{message}");
-    assert!(!real.join("jwt.key").exists() && !real.join("admin.key").exists(), "no key is made");
+    assert!(
+        !real.join("jwt.key").exists() && !real.join("admin.key").exists(),
+        "no key is created"
+    );
 }
 
 #[test]
 fn unusable_backup_path_is_explained() {
-    let folder = tempdir().unwrap();
-    let data = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data = dir.path().join("data");
     let data_dir = data.to_str().unwrap();
     done(&run(&["migrate", "--data-dir", data_dir]));
     let bytes: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"not-\xff-utf8");
-    let odd = folder.path().join(bytes);
-    let long = folder.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(90));
+    let odd = dir.path().join(bytes);
+    let long = dir.path().join("x".repeat(200)).join("y".repeat(200)).join("z".repeat(90));
     for target in [&odd, &long] {
         fs::create_dir_all(target).unwrap();
         let file = target.join("x.tar");
@@ -197,15 +200,15 @@ fn unusable_backup_path_is_explained() {
     let message = startup_error(&finish(command.current_dir(&odd).spawn().unwrap()));
     assert!(message.starts_with("the backup x.tar cannot be written: "), "{message}");
     // The file's own name may be arbitrary.
-    let file = folder.path().join(bytes).with_extension("tar");
+    let file = dir.path().join(bytes).with_extension("tar");
     done(&finish(merch(&["backup", "--data-dir", data_dir]).arg(&file).spawn().unwrap()));
     assert!(file.is_file());
 }
 
 #[test]
 fn database_file_is_exclusive_under_every_name() {
-    let folder = tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let dir = tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     let store = Running::store(&at("data"));
     let file = at("data/merch.db");
@@ -216,8 +219,8 @@ fn database_file_is_exclusive_under_every_name() {
     );
     fs::hard_link(&file, at("hard.db")).unwrap();
     std::os::unix::fs::symlink(&file, at("symbolic.db")).unwrap();
-    std::os::unix::fs::symlink(at("data"), at("folder")).unwrap();
-    let urls: Vec<_> = ["data/merch.db", "hard.db", "symbolic.db", "folder/merch.db"]
+    std::os::unix::fs::symlink(at("data"), at("directory")).unwrap();
+    let urls: Vec<_> = ["data/merch.db", "hard.db", "symbolic.db", "directory/merch.db"]
         .map(|name| sqlite_url(&at(name)))
         .into();
     let whole = ["--listen", "127.0.0.1:0", "--data-dir"];
@@ -238,7 +241,7 @@ fn database_file_is_exclusive_under_every_name() {
         "--listen".to_owned(),
         "127.0.0.1:0".to_owned(),
         "--data-dir".to_owned(),
-        text("folder"),
+        text("directory"),
     ]);
     refused.push(vec![
         "restore".to_owned(),

@@ -56,23 +56,23 @@ fn serving(process: &Running, service: &str) -> usize {
 /// A db service with its own database.
 struct Db {
     running: Running,
-    folder: TempDir,
+    dir: TempDir,
     logging: String,
 }
 
 impl Db {
     fn start(logging: &str) -> Self {
-        let folder = tempdir().unwrap();
-        assert!(run(&["migrate", "--data-dir", folder.path().to_str().unwrap()]).status.success());
-        let running = Self::run(folder.path(), "127.0.0.1:0", logging);
-        Self { running, folder, logging: logging.to_owned() }
+        let dir = tempdir().unwrap();
+        assert!(run(&["migrate", "--data-dir", dir.path().to_str().unwrap()]).status.success());
+        let running = Self::run(dir.path(), "127.0.0.1:0", logging);
+        Self { running, dir, logging: logging.to_owned() }
     }
 
-    fn run(folder: &Path, listen: &str, logging: &str) -> Running {
+    fn run(dir: &Path, listen: &str, logging: &str) -> Running {
         let mut command = merch(&[
             "db",
             "--data-dir",
-            folder.to_str().unwrap(),
+            dir.to_str().unwrap(),
             "--db-listen",
             listen,
             "--admin-listen",
@@ -89,32 +89,32 @@ impl Db {
 
     /// Restarts it on the same address.
     fn restart(self) -> Self {
-        let Self { running, folder, logging } = self;
+        let Self { running, dir, logging } = self;
         let address = running.address("db").to_owned();
         assert_eq!(running.stop().code(), Some(0));
-        Self { running: Self::run(folder.path(), &address, &logging), folder, logging }
+        Self { running: Self::run(dir.path(), &address, &logging), dir, logging }
     }
 
     /// [`Killed::start`] starts it again.
     fn kill(self) -> Killed {
-        let Self { running, folder, logging } = self;
+        let Self { running, dir, logging } = self;
         let address = running.address("db").to_owned();
         signal(running.pid(), "-KILL");
-        Killed { address, folder, logging }
+        Killed { address, dir, logging }
     }
 }
 
 struct Killed {
     address: String,
-    folder: TempDir,
+    dir: TempDir,
     logging: String,
 }
 
 impl Killed {
     fn start(self) -> Db {
         Db {
-            running: Db::run(self.folder.path(), &self.address, &self.logging),
-            folder: self.folder,
+            running: Db::run(self.dir.path(), &self.address, &self.logging),
+            dir: self.dir,
             logging: self.logging,
         }
     }
@@ -168,12 +168,12 @@ fn reads_survive_db_pause_kill_and_restart() {
     let store = Running::store(lender.path());
     let logging = run_json(lender.path())["logging"].as_str().unwrap().to_owned();
     let (mut one, mut other) = (Db::start(&logging), Db::start(&logging));
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let api = Running::start(
         merch(&[
             "api",
             "--data-dir",
-            folder.path().to_str().unwrap(),
+            dir.path().to_str().unwrap(),
             "--listen",
             "127.0.0.1:0",
             "--admin-listen",
@@ -205,7 +205,8 @@ fn reads_survive_db_pause_kill_and_restart() {
     }
     let (answers, longest) = load.end();
     println!(
-        "paused: out after {paused:?}, back after {back:?}; killed: out after {killed:?}; {answers} answers, the longest {longest:?}"
+        "paused: out after {paused:?}, back after {back:?}; killed: out after {killed:?}; \
+         {answers} answers, the longest {longest:?}"
     );
     // The limits are 1 s and 2 s; a busy machine polls late.
     assert!(
@@ -236,12 +237,12 @@ fn events_bypass_a_paused_logging_service() {
         loggings[1].address("logging")
     );
     let db = Db::start(&both);
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let api = Running::start(
         merch(&[
             "api",
             "--data-dir",
-            folder.path().to_str().unwrap(),
+            dir.path().to_str().unwrap(),
             "--listen",
             "127.0.0.1:0",
             "--admin-listen",
@@ -279,9 +280,9 @@ fn events_bypass_a_paused_logging_service() {
 #[test]
 fn shutdown_delay_keeps_serving_while_not_ready() {
     const DELAY: Duration = Duration::from_secs(2);
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let mut command =
-        merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        merch(&["--data-dir", dir.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let store = Running::start(command.env("MERCH_SHUTDOWN_DELAY", "2s"));
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
     let mut kept = TcpStream::connect(&api).unwrap();
@@ -317,9 +318,9 @@ fn shutdown_delay_keeps_serving_while_not_ready() {
 
 #[test]
 fn second_signal_ends_the_shutdown_delay() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let mut command =
-        merch(&["--data-dir", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+        merch(&["--data-dir", dir.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let store = Running::start(command.env("MERCH_SHUTDOWN_DELAY", "1h"));
     let admin = store.address("admin").to_owned();
     signal(store.pid(), "-TERM");

@@ -10,11 +10,11 @@ use support::{Running, http, merch, run, run_json, startup_error};
 
 #[test]
 fn separate_roles_work_beside_a_store() {
-    let (folder, second) = (tempdir().unwrap(), tempdir().unwrap());
-    let (data_dir, second_dir) = (folder.path().to_str().unwrap(), second.path().to_str().unwrap());
+    let (dir, second) = (tempdir().unwrap(), tempdir().unwrap());
+    let (data_dir, second_dir) = (dir.path().to_str().unwrap(), second.path().to_str().unwrap());
     // Provides the logging service, the broker and the signing key.
-    let store = Running::store(folder.path());
-    let addresses = run_json(folder.path());
+    let store = Running::store(dir.path());
+    let addresses = run_json(dir.path());
     assert!(run(&["migrate", "--data-dir", second_dir]).status.success());
     let db = Running::start(
         merch(&[
@@ -42,7 +42,7 @@ fn separate_roles_work_beside_a_store() {
         ])
         .env("MERCH_DB_ENDPOINT", format!("http://{}", db.address("db")))
         .env("MERCH_LOGGING_ENDPOINT", addresses["logging"].as_str().unwrap())
-        .env("MERCH_JWT_KEY_FILE", folder.path().join("jwt.key")),
+        .env("MERCH_JWT_KEY_FILE", dir.path().join("jwt.key")),
     );
     let logging = Running::start(
         merch(&["logging", "--logging-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])

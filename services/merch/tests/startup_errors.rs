@@ -14,8 +14,8 @@ use support::{merch, run, startup_error};
 fn port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     for (option, what) in [
         ("--listen", "the api"),
         ("--admin-listen", "the admin server"),
@@ -34,15 +34,15 @@ fn port_in_use_is_named() {
             "{message}"
         );
     }
-    assert!(!folder.path().join("run.json").exists());
+    assert!(!dir.path().join("run.json").exists());
 }
 
 #[test]
-fn unwritable_folder_is_named() {
-    let folder = tempdir().unwrap();
-    let file = folder.path().join("a-file");
+fn unwritable_directory_is_named() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("a-file");
     fs::write(&file, "").unwrap();
-    // A file in place of the folder; root ignores modes.
+    // A file in place of the directory; root ignores modes.
     let message = startup_error(&run(&[
         "--data-dir",
         file.join("data").to_str().unwrap(),
@@ -50,15 +50,16 @@ fn unwritable_folder_is_named() {
         "127.0.0.1:0",
     ]));
     assert!(
-        message.starts_with("the data folder ") && message.contains("--data-dir or MERCH_DATA_DIR"),
+        message.starts_with("the data directory ")
+            && message.contains("--data-dir or MERCH_DATA_DIR"),
         "{message}"
     );
 }
 
 #[test]
 fn unreachable_database_is_named() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("postgres://merch:hush-hush@{unreachable}/merch");
     for arguments in [
@@ -94,8 +95,8 @@ fn unreachable_database_is_named() {
 
 #[test]
 fn unmigrated_schema_is_refused() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     let db = [
         "db",
         "--data-dir",
@@ -119,9 +120,9 @@ fn unmigrated_schema_is_refused() {
 
 #[test]
 fn invalid_signing_key_is_refused() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let key = folder.path().join("key");
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let key = dir.path().join("key");
     fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
     let whole = ["--data-dir", data_dir, "--listen", "127.0.0.1:0"];
     let api =
@@ -176,9 +177,9 @@ fn invalid_setting_is_named_with_expected_form() {
             "{name}: {stderr}"
         );
     }
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let filter =
-        run(&["--data-dir", folder.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
+        run(&["--data-dir", dir.path().to_str().unwrap(), "--log-filter", "merch_db=loud"]);
     assert!(startup_error(&filter).starts_with(
         "--log-filter (MERCH_LOG_FILTER): the log filter `merch_db=loud` cannot be read"
     ));
@@ -186,8 +187,8 @@ fn invalid_setting_is_named_with_expected_form() {
 
 #[test]
 fn every_invalid_variable_is_named_with_its_option() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().join("data");
     let mut tried = 0;
     for command in ["", "api", "db", "logging", "migrate", "topic", "logs", "health"] {
         let command: Vec<_> =
@@ -229,7 +230,8 @@ fn every_invalid_variable_is_named_with_its_option() {
             assert!(!secret || !stderr.contains("hush"), "{command:?} {variable}: {stderr}");
             assert!(
                 !data_dir.exists(),
-                "{command:?} {variable}: it was judged only after the data folder was made"
+                "{command:?} {variable}: the data directory was created before the setting was \
+                 checked"
             );
             tried += 1;
         }
@@ -239,10 +241,10 @@ fn every_invalid_variable_is_named_with_its_option() {
 
 #[test]
 fn contradicting_settings_are_refused_before_changes() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().join("data");
     let key = "0123456789abcdef0123456789abcdef";
-    let (file, nowhere) = (folder.path().join("key"), "/nowhere/key");
+    let (file, missing) = (dir.path().join("key"), "/nowhere/key");
     fs::write(&file, key).unwrap();
     let file = file.to_str().unwrap();
     for (command, settings, start) in [
@@ -268,7 +270,7 @@ fn contradicting_settings_are_refused_before_changes() {
         ),
         (
             &[],
-            &[("MERCH_JWT_KEY_FILE", nowhere)],
+            &[("MERCH_JWT_KEY_FILE", missing)],
             "MERCH_JWT_KEY_FILE (--jwt-key-file): the file /nowhere/key cannot be read",
         ),
         (
@@ -282,7 +284,7 @@ fn contradicting_settings_are_refused_before_changes() {
         ),
         (
             &["api"],
-            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", nowhere)],
+            &[("MERCH_JWT_KEY", key), ("MERCH_JWT_VERIFY_KEY_FILE", missing)],
             "MERCH_JWT_VERIFY_KEY_FILE (--jwt-verify-key-file): the file",
         ),
         (&[], &[("MERCH_DATABASE_URL", "")], "--database-url (MERCH_DATABASE_URL): "),
@@ -307,14 +309,14 @@ fn contradicting_settings_are_refused_before_changes() {
             message.starts_with(start) && message.contains("expected"),
             "{command:?} {settings:?}: {message}"
         );
-        assert!(!data_dir.exists(), "{command:?} {settings:?}: the data folder was made");
+        assert!(!data_dir.exists(), "{command:?} {settings:?}: the data directory was created");
     }
 }
 
 #[test]
 fn unused_variables_are_logged() {
-    let folder = tempdir().unwrap();
-    let output = merch(&["--data-dir", folder.path().join("data").to_str().unwrap()])
+    let dir = tempdir().unwrap();
+    let output = merch(&["--data-dir", dir.path().join("data").to_str().unwrap()])
         .envs([
             ("MERCH_DB_ENDPOINT", "http://db:50051"),
             ("MERCH_HASHCOST", "12"),
@@ -348,11 +350,10 @@ fn help_shows_no_secret() {
 
 #[test]
 fn health_and_logs_need_a_running_store() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     for command in ["health", "logs"] {
-        let message =
-            startup_error(&run(&[command, "--data-dir", folder.path().to_str().unwrap()]));
-        assert!(message.starts_with("no store runs with the data folder"), "{message}");
+        let message = startup_error(&run(&[command, "--data-dir", dir.path().to_str().unwrap()]));
+        assert!(message.starts_with("no store runs with the data directory"), "{message}");
     }
     let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     assert!(

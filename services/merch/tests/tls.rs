@@ -25,7 +25,7 @@ fn certified<'a>(command: &'a mut Command, pki: &Path, role: &str) -> &'a mut Co
 
 /// A whole store provides the broker.
 struct Roles {
-    folder: TempDir,
+    dir: TempDir,
     lender: Running,
     logging: Running,
     db: Option<Running>,
@@ -34,15 +34,13 @@ struct Roles {
 
 impl Roles {
     fn start() -> Self {
-        let folder = tempdir().unwrap();
-        let pki = folder.path().join("pki");
+        let dir = tempdir().unwrap();
+        let pki = dir.path().join("pki");
         let made = run(&["pki", "init", "--pki-dir", text(&pki)]);
         assert!(made.status.success(), "{made:?}");
-        let lender = Running::store(&folder.path().join("lender"));
-        let kafka = run_json(&folder.path().join("lender"))["kafka"].as_str().unwrap().to_owned();
-        assert!(
-            run(&["migrate", "--data-dir", text(&folder.path().join("data"))]).status.success()
-        );
+        let lender = Running::store(&dir.path().join("lender"));
+        let kafka = run_json(&dir.path().join("lender"))["kafka"].as_str().unwrap().to_owned();
+        assert!(run(&["migrate", "--data-dir", text(&dir.path().join("data"))]).status.success());
         // On all addresses, where plaintext would be refused.
         let mut logging = merch(&[
             "logging",
@@ -54,18 +52,18 @@ impl Roles {
             &kafka,
         ]);
         let logging = Running::start(certified(&mut logging, &pki, "logging"));
-        let db = start_db(folder.path(), "0.0.0.0:0", logging.address("logging"));
+        let db = start_db(dir.path(), "0.0.0.0:0", logging.address("logging"));
         let mut api = merch(&["api", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        api.env("MERCH_DATA_DIR", folder.path().join("api"))
+        api.env("MERCH_DATA_DIR", dir.path().join("api"))
             .env("MERCH_JWT_KEY", TOKEN)
             .env("MERCH_DB_ENDPOINT", db.address("db"))
             .env("MERCH_LOGGING_ENDPOINT", logging.address("logging"));
         let api = Running::start(certified(&mut api, &pki, "api"));
-        Self { folder, lender, logging, db: Some(db), api }
+        Self { dir, lender, logging, db: Some(db), api }
     }
 
     fn pki(&self) -> std::path::PathBuf {
-        self.folder.path().join("pki")
+        self.dir.path().join("pki")
     }
 
     fn db(&self) -> &str {
@@ -84,12 +82,12 @@ impl Roles {
     }
 }
 
-fn start_db(folder: &Path, listen: &str, logging: &str) -> Running {
+fn start_db(dir: &Path, listen: &str, logging: &str) -> Running {
     let mut db = merch(&["db", "--db-listen", listen, "--admin-listen", "127.0.0.1:0"]);
-    db.env("MERCH_DATA_DIR", folder.join("data"))
+    db.env("MERCH_DATA_DIR", dir.join("data"))
         .env("MERCH_LOGGING_ENDPOINT", logging)
         .env("MERCH_ADMIN_TOKEN", TOKEN);
-    Running::start(certified(&mut db, &folder.join("pki"), "db"))
+    Running::start(certified(&mut db, &dir.join("pki"), "db"))
 }
 
 /// Returns the remaining lifetime of a role's certificate in seconds.
@@ -140,10 +138,10 @@ fn roles_authenticate_and_renewal_fails_no_request() {
     }
     let address = roles.db().trim_start_matches("https://").to_owned();
     assert_eq!(roles.db.take().unwrap().stop().code(), Some(0));
-    roles.db = Some(start_db(roles.folder.path(), &address, roles.logging.address("logging")));
+    roles.db = Some(start_db(roles.dir.path(), &address, roles.logging.address("logging")));
     wait_until("the restarted db serves", || roles.serves());
 
-    let Roles { lender, logging, db, api, folder: _folder } = roles;
+    let Roles { lender, logging, db, api, dir: _dir } = roles;
     for role in [api, db.unwrap(), logging, lender] {
         assert_eq!(role.stop().code(), Some(0));
     }
@@ -151,16 +149,19 @@ fn roles_authenticate_and_renewal_fails_no_request() {
 
 #[test]
 fn plaintext_on_a_network_is_refused() {
-    let folder = tempdir().unwrap();
-    let data_dir = text(folder.path());
-    let pki = folder.path().join("pki");
+    let dir = tempdir().unwrap();
+    let data_dir = text(dir.path());
+    let pki = dir.path().join("pki");
     assert!(run(&["pki", "init", "--pki-dir", text(&pki)]).status.success());
     assert!(run(&["migrate", "--data-dir", data_dir]).status.success());
     let db = ["db", "--data-dir", data_dir, "--admin-listen", "127.0.0.1:0"];
     let refused = |more: &[&str]| startup_error(&run(&[&db[..], more].concat()));
     let message = refused(&["--db-listen", "0.0.0.0:0"]);
     assert!(
-        message.starts_with("the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; expected"),
+        message.starts_with(
+            "the db service (--db-listen) would use plaintext without authentication on 0.0.0.0:0; \
+             expected"
+        ),
         "{message}"
     );
     let message =

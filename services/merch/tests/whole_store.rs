@@ -20,7 +20,7 @@ use support::{
 };
 
 /// Sends requests over one connection.
-fn ask_again_and_again(api: &str, times: usize) {
+fn send_requests(api: &str, times: usize) {
     let mut connection = std::io::BufReader::new(std::net::TcpStream::connect(api).unwrap());
     connection.get_ref().set_read_timeout(Some(TIMEOUT)).unwrap();
     for _ in 0..times {
@@ -50,13 +50,13 @@ fn image_settings_start_the_whole_store() {
         .filter(|(name, _)| name.ends_with("_LISTEN") || *name == "MERCH_DATA_DIR")
         .collect();
     assert!(of_image.iter().any(|(name, _)| *name == "MERCH_LISTEN"), "{of_image:?}");
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let mut command = merch(&[]);
     for (name, value) in of_image {
         match value.rsplit_once(':') {
             // The image's addresses, on any port.
             Some((host, _)) => command.env(name, format!("{host}:0")),
-            None => command.env(name, folder.path()),
+            None => command.env(name, dir.path()),
         };
     }
     assert_eq!(Running::start(&mut command).stop().code(), Some(0));
@@ -64,20 +64,23 @@ fn image_settings_start_the_whole_store() {
 
 #[test]
 fn stalled_log_reader_only_loses_log_lines() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
     // The pipe, which is not read yet, is full after 64 KiB.
     let mut stderr = store.stderr.take().unwrap();
-    wait_until("the store is ready", || folder.path().join("run.json").exists());
-    let addresses = run_json(folder.path());
+    wait_until("the store is ready", || dir.path().join("run.json").exists());
+    let addresses = run_json(dir.path());
     let address =
         |name: &str| addresses[name].as_str().unwrap().trim_start_matches("http://").to_owned();
     let (api, admin) = (address("api"), address("admin"));
-    ask_again_and_again(&api, 12_000);
+    send_requests(&api, 12_000);
     let dropped =
         metric(&admin, "merch_log_lines_dropped_total").expect("the store counts dropped lines");
-    assert!(dropped > 1000.0, "an access log of 12,000 lines was written nowhere");
+    assert!(
+        dropped > 1000.0,
+        "expected most of 12,000 access log lines to be dropped, got {dropped}"
+    );
     // The store exits and writes the rest once its reader continues.
     signal(store.id(), "-TERM");
     wait_until("the store ends on SIGTERM", || store.try_wait().unwrap().is_some());
@@ -90,13 +93,13 @@ fn stalled_log_reader_only_loses_log_lines() {
 
 #[test]
 fn dropped_log_lines_are_reported() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     let mut store = merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]).spawn().unwrap();
     let stderr = store.stderr.take().unwrap();
-    wait_until("the store is ready", || folder.path().join("run.json").exists());
-    let addresses = run_json(folder.path());
-    ask_again_and_again(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
+    wait_until("the store is ready", || dir.path().join("run.json").exists());
+    let addresses = run_json(dir.path());
+    send_requests(addresses["api"].as_str().unwrap().trim_start_matches("http://"), 12_000);
     let (found, warning) = std::sync::mpsc::channel();
     let reading = thread::spawn(move || {
         let mut lines = std::io::BufReader::new(stderr).lines().map(Result::unwrap);
@@ -118,8 +121,8 @@ fn mode(path: &std::path::Path) -> u32 {
 
 #[test]
 fn store_starts_takes_orders_and_stops() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().join("data");
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().join("data");
     let store = Running::store(&data_dir);
 
     let addresses = run_json(&data_dir);
@@ -205,7 +208,7 @@ fn store_starts_takes_orders_and_stops() {
     assert_eq!(store.stop().code(), Some(0));
     assert!(!data_dir.join("run.json").exists());
     let health = run(&["health", "--data-dir", data_dir.to_str().unwrap()]);
-    assert!(startup_error(&health).starts_with("no store runs with the data folder"));
+    assert!(startup_error(&health).starts_with("no store runs with the data directory"));
 
     let store = Running::store(&data_dir);
     assert_eq!(fs::read(data_dir.join("jwt.key")).unwrap(), key);
@@ -216,21 +219,21 @@ fn store_starts_takes_orders_and_stops() {
 
 #[test]
 fn ctrl_c_stops_like_sigterm() {
-    let folder = tempdir().unwrap();
-    let store = Running::store(folder.path());
+    let dir = tempdir().unwrap();
+    let store = Running::store(dir.path());
     signal(store.pid(), "-INT");
     assert_eq!(store.ended().code(), Some(0));
-    assert!(!folder.path().join("run.json").exists());
+    assert!(!dir.path().join("run.json").exists());
 }
 
 #[test]
 fn killed_store_restarts() {
-    let folder = tempdir().unwrap();
-    let store = Running::store(folder.path());
+    let dir = tempdir().unwrap();
+    let store = Running::store(dir.path());
     signal(store.pid(), "-KILL");
     drop(store);
-    assert!(folder.path().join("run.json").exists());
-    let store = Running::store(folder.path());
+    assert!(dir.path().join("run.json").exists());
+    let store = Running::store(dir.path());
     assert_eq!(http(store.address("api"), "GET", "/", None, None).0, 200);
     assert_eq!(store.stop().code(), Some(0));
 }
@@ -238,10 +241,10 @@ fn killed_store_restarts() {
 #[test]
 fn logs_follow_shows_new_events() {
     use std::io::{BufRead as _, BufReader};
-    let folder = tempdir().unwrap();
-    let store = Running::store(folder.path());
+    let dir = tempdir().unwrap();
+    let store = Running::store(dir.path());
     let mut follower =
-        merch(&["logs", "--follow", "--json", "--data-dir", folder.path().to_str().unwrap()])
+        merch(&["logs", "--follow", "--json", "--data-dir", dir.path().to_str().unwrap()])
             .spawn()
             .unwrap();
     let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
@@ -263,9 +266,9 @@ fn logs_follow_shows_new_events() {
 
 #[test]
 fn internal_error_cause_is_logged_with_request_id() {
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().join("data");
-    let log = folder.path().join("log");
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let log = dir.path().join("log");
     let store = Running::start_with_stderr(
         &mut merch(&[
             "--data-dir",
@@ -357,9 +360,9 @@ fn listening(pid: u32) -> std::collections::BTreeSet<u16> {
 #[test]
 fn roles_use_private_sockets_and_no_ports() {
     use std::os::unix::fs::FileTypeExt as _;
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     // Needs escapes in a URL and exceeds the limit of a socket.
-    let data_dir = folder.path().join("a b,c").join("x".repeat(120));
+    let data_dir = dir.path().join("a b,c").join("x".repeat(120));
     let store = Running::store(&data_dir);
     let addresses = run_json(&data_dir);
     let port = |name: &str| {
@@ -392,18 +395,18 @@ fn roles_use_private_sockets_and_no_ports() {
 
 #[test]
 fn additional_port_is_opened_on_request() {
-    let (folder, lines) = (tempdir().unwrap(), tempdir().unwrap());
+    let (dir, lines) = (tempdir().unwrap(), tempdir().unwrap());
     let lines = lines.path().join("stderr");
     let mut command = merch(&[
         "--data-dir",
-        folder.path().to_str().unwrap(),
+        dir.path().to_str().unwrap(),
         "--listen",
         "127.0.0.1:0",
         "--db-listen",
         "127.0.0.1:0",
     ]);
     let store = Running::start_with_stderr(&mut command, fs::File::create(&lines).unwrap());
-    let addresses = run_json(folder.path());
+    let addresses = run_json(dir.path());
     let url = addresses["db_listen"].as_str().unwrap();
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     let open = "(plaintext, no authentication: every program on this machine can call it)";
@@ -413,7 +416,7 @@ fn additional_port_is_opened_on_request() {
         line.contains("WARN") && line.contains("--db-listen") && line.contains("can call it")
     });
     assert!(warned, "{logged}");
-    let key = folder.path().join("admin.key");
+    let key = dir.path().join("admin.key");
     for db in [url, addresses["db"].as_str().unwrap()] {
         let admin = run(&[
             "admin",
@@ -430,17 +433,23 @@ fn additional_port_is_opened_on_request() {
 
 #[test]
 fn store_is_degraded_without_kafka() {
-    let folder = tempdir().unwrap();
-    let nowhere =
+    let dir = tempdir().unwrap();
+    let closed_address =
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let data_dir = folder.path().to_str().unwrap();
-    let mut command =
-        merch(&["--data-dir", data_dir, "--listen", "127.0.0.1:0", "--kafka-brokers", &nowhere]);
+    let data_dir = dir.path().to_str().unwrap();
+    let mut command = merch(&[
+        "--data-dir",
+        data_dir,
+        "--listen",
+        "127.0.0.1:0",
+        "--kafka-brokers",
+        &closed_address,
+    ]);
     let store =
         Running::start(command.env("MERCH_EVENT_AGE_LIMIT", "1s").env("MERCH_DRAIN_TIMEOUT", "1s"));
     assert!(
         !store.printed.contains("no authentication"),
-        "that is of the embedded broker: {}",
+        "expected no warning about the embedded broker: {}",
         store.printed
     );
     let (api, admin) = (store.address("api").to_owned(), store.address("admin").to_owned());
@@ -448,7 +457,7 @@ fn store_is_degraded_without_kafka() {
     let deadline = Instant::now() + TIMEOUT;
     let reasons = loop {
         let (status, body) = http(&admin, "GET", "/readyz", None, None);
-        assert_eq!(status, 200, "a balancer goes on sending requests: {body}");
+        assert_eq!(status, 200, "the balancer must keep sending requests: {body}");
         let reasons = body["reasons"].to_string();
         if body["status"] == "degraded"
             && reasons.contains("has waited for")
@@ -464,7 +473,7 @@ fn store_is_degraded_without_kafka() {
     assert!(health.status.success(), "{health:?}");
     let health = String::from_utf8(health.stdout).unwrap();
     assert!(
-        health.starts_with("ready, but degraded (asked ") && health.contains("has waited for"),
+        health.starts_with("ready, but degraded at ") && health.contains("has waited for"),
         "{health}"
     );
     assert_eq!(http(&api, "GET", "/products", None, None).0, 200);

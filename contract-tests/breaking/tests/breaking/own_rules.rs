@@ -28,7 +28,7 @@ fn own_rules_refuse_edits_that_the_tools_miss() {
     assert!(!missed_by_tools.is_empty());
     for name in missed_by_tools {
         let edit = edits.iter().find(|edit| edit.name == name);
-        let edit = edit.unwrap_or_else(|| panic!("{name} is no edit; update the table"));
+        let edit = edit.unwrap_or_else(|| panic!("{name} is not an edit; update the table"));
         assert!(finds_break(edit), "{name}");
     }
 }

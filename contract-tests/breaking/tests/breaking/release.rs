@@ -20,7 +20,7 @@ fn edited(edits: Vec<Edit>, name: &str) -> Contracts {
     edits
         .iter()
         .find(|edit| edit.name == name)
-        .unwrap_or_else(|| panic!("there is no edit \"{name}\""))
+        .unwrap_or_else(|| panic!("no edit is called \"{name}\""))
         .apply(released())
         .1
 }

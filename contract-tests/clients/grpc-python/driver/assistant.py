@@ -303,7 +303,7 @@ class Buyers:
         found = self._probe.ok("GetCredentials", self._stub.GetCredentials, by_name)
         expect("password_hash", password_hash, found.password_hash)
         if found.token_version == self._caller.token_version:
-            raise Difference(f"token_version: expected another than {found.token_version}, came the same")
+            raise Difference(f"token_version: expected another than {found.token_version}, got the same")
         self._caller = proto.Caller(user_id=self._alice.id, token_version=found.token_version)
 
     def _stock_of(self, product: proto.Product, stock: int) -> None:

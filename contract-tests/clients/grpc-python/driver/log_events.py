@@ -11,7 +11,7 @@ from merch.logging.v1 import logging_pb2 as proto
 from merch.logging.v1.logging_pb2_grpc import LoggingServiceStub
 
 from .identifiers import uuid7
-from .probe import PATIENCE, Difference, detail, expect, rich_status, told
+from .probe import PATIENCE, Difference, describe, detail, expect, rich_status
 
 _METHOD = "StreamLogs"
 # Events per request; the contract allows 1,000.
@@ -35,13 +35,13 @@ def stream(channel: grpc.Channel, events: int) -> None:
 
     def take(response: proto.StreamLogsResponse) -> None:
         nonlocal acknowledged
-        came = response.acknowledged_sequence
-        if not acknowledged <= came <= sent:
-            raise Difference(f"{_METHOD}: expected an acknowledgement of {acknowledged} to {sent}, came {came}")
-        for batch in batches[acknowledged:came]:
+        got = response.acknowledged_sequence
+        if not acknowledged <= got <= sent:
+            raise Difference(f"{_METHOD}: expected an acknowledgement of {acknowledged} to {sent}, got {got}")
+        for batch in batches[acknowledged:got]:
             for event in batch:
                 print(f"event {event.id}", flush=True)
-        acknowledged = came
+        acknowledged = got
 
     try:
         # Acknowledged while the stream is open.
@@ -54,9 +54,9 @@ def stream(channel: grpc.Channel, events: int) -> None:
         for response in responses:
             take(response)
     except grpc.RpcError as error:
-        raise Difference(f"{_METHOD}: expected acknowledgements, came {told(error)}") from error
+        raise Difference(f"{_METHOD}: expected acknowledgements, got {describe(error)}") from error
     except StopIteration as error:
-        raise Difference(f"{_METHOD}: expected an acknowledgement, came the end of the stream") from error
+        raise Difference(f"{_METHOD}: expected an acknowledgement, got the end of the stream") from error
     expect(f"{_METHOD}, the last acknowledgement", len(batches), acknowledged)
     print(f"acknowledged {acknowledged}", flush=True)
 
@@ -85,7 +85,7 @@ def _refused(stub: LoggingServiceStub, request: proto.StreamLogsRequest, fields:
         expect(f"{_METHOD}, fields of google.rpc.BadRequest", fields, named)
         print(f"ok {_METHOD} {code.name}", flush=True)
         return
-    raise Difference(f"{_METHOD}: expected {code.name}, came {responses}")
+    raise Difference(f"{_METHOD}: expected {code.name}, got {responses}")
 
 
 def _requests(outbound: "queue.SimpleQueue[proto.StreamLogsRequest | None]") -> Iterator[proto.StreamLogsRequest]:

@@ -26,10 +26,10 @@ class Difference(Exception):  # noqa: N818 (it is the store that differs)
     """The service did not do what its contract says."""
 
 
-def expect(what: str, expected: object, came: object) -> None:
+def expect(what: str, expected: object, got: object) -> None:
     """Raises a `Difference` unless both are equal."""
-    if expected != came:
-        raise Difference(f"{what}: expected {expected!r}, came {came!r}")
+    if expected != got:
+        raise Difference(f"{what}: expected {expected!r}, got {got!r}")
 
 
 class Probe:
@@ -44,7 +44,7 @@ class Probe:
         try:
             response = call(request, timeout=PATIENCE)
         except grpc.RpcError as error:
-            raise Difference(f"{method}: expected OK, came {told(error)}") from error
+            raise Difference(f"{method}: expected OK, got {describe(error)}") from error
         self.succeeded.add(method)
         print(f"ok {method}", flush=True)
         return response
@@ -67,13 +67,13 @@ class Probe:
             self.refused.add(method)
             print(f"ok {method} {code.name} {name}", flush=True)
             return
-        raise Difference(f"{method}: expected {code.name}, came {response}")
+        raise Difference(f"{method}: expected {code.name}, got {response}")
 
     def _refusal(self, method: str, error: grpc.RpcError, code: grpc.StatusCode, reason: str, fields: set[str]) -> None:
         status = rich_status(method, error, code)
         info = detail(method, status, error_details_pb2.ErrorInfo)
         if info is None:
-            raise Difference(f"{method}: expected a google.rpc.ErrorInfo, came {told(error)}")
+            raise Difference(f"{method}: expected a google.rpc.ErrorInfo, got {describe(error)}")
         expect(f"{method}, reason", reason, info.reason)
         expect(f"{method}, domain", _DOMAIN, info.domain)
         violated = detail(method, status, error_details_pb2.BadRequest)
@@ -84,11 +84,11 @@ class Probe:
 def rich_status(method: str, error: grpc.RpcError, code: grpc.StatusCode) -> status_pb2.Status:
     """The `google.rpc.Status` of a failed call, which has to have this code."""
     if error.code() != code:
-        raise Difference(f"{method}: expected {code.name}, came {told(error)}")
+        raise Difference(f"{method}: expected {code.name}, got {describe(error)}")
     # The exception has both types, but the stubs forbid `isinstance`.
     status: status_pb2.Status | None = rpc_status.from_call(cast(grpc.Call, error))
     if status is None:
-        raise Difference(f"{method}: expected a google.rpc.Status, came {told(error)}")
+        raise Difference(f"{method}: expected a google.rpc.Status, got {describe(error)}")
     return status
 
 
@@ -96,10 +96,10 @@ def detail(method: str, status: status_pb2.Status, kind: type[_Detail]) -> _Deta
     """The one detail of this kind, if there is one."""
     found = [message for packed in status.details if packed.Unpack(message := kind())]
     if len(found) > 1:
-        raise Difference(f"{method}: expected at most one {kind.__name__}, came {len(found)}")
+        raise Difference(f"{method}: expected at most one {kind.__name__}, got {len(found)}")
     return found[0] if found else None
 
 
-def told(error: grpc.RpcError) -> str:
+def describe(error: grpc.RpcError) -> str:
     """An error in a few words."""
     return f"{error.code().name}: {error.details()}"

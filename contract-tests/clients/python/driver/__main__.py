@@ -30,7 +30,7 @@ class Taken:
 def _take(step: Step, url: str, variables: Variables) -> None:
     token = None if step.token is None else variables.resolve(step.token)
     if not isinstance(token, str | None):
-        raise Misuse("the token is no text")
+        raise Misuse("the token is not a string")
     path, header, body = (variables.resolve_all(members) for members in (step.path, step.header, step.body))
 
     def send(query: Members) -> Answer:
@@ -38,7 +38,7 @@ def _take(step: Step, url: str, variables: Variables) -> None:
         if answer.status_code != step.status:
             parsed = answer.parsed
             why = f" ({parsed.code}: {parsed.detail} {parsed.errors})" if isinstance(parsed, Problem) else ""
-            raise Difference(f"expected status {step.status}, came {answer.status_code.value}{why}")
+            raise Difference(f"expected status {step.status}, got {answer.status_code.value}{why}")
         return answer
 
     query = variables.resolve_all(step.query)
@@ -46,12 +46,12 @@ def _take(step: Step, url: str, variables: Variables) -> None:
     for name, where in step.keep.items():
         value = follow(where, taken.result) if where.startswith("/") else taken.answer.headers.get(where)
         if value is None:
-            raise Difference(f"expected {where}, came nothing")
+            raise Difference(f"expected {where}, got nothing")
         variables.set(name, value)
     if step.code is not None:
         problem = taken.answer.parsed
         if not isinstance(problem, Problem):
-            raise Difference(f"expected a problem with code {step.code}, came no problem")
+            raise Difference(f"expected a problem with code {step.code}, got no problem")
         compare("code", variables.resolve(step.code), problem.code)
         compare("status in the problem", taken.answer.status_code.value, problem.status)
         compare("request_id", taken.answer.headers.get("X-Request-Id"), problem.request_id)
@@ -79,9 +79,9 @@ def _walk(send: Callable[[Members], Answer], query: Members, walk: Walk) -> Take
             case ProductPage():
                 ids = [product.id for product in parsed.items]
             case _:
-                raise Difference(f"expected a page, came {parsed}")
+                raise Difference(f"expected a page, got {parsed}")
         if len(ids) > limit:
-            raise Difference(f"expected at most {limit} items on a page, came {len(ids)}")
+            raise Difference(f"expected at most {limit} items on a page, got {len(ids)}")
         return answer, ids, parsed.next_page or None
 
     answer, whole, following = page(query, walk.whole)
@@ -98,7 +98,7 @@ def _walk(send: Callable[[Members], Answer], query: Members, walk: Walk) -> Take
             return Taken(answer, {"ids": ids})
         # The token carries the filter.
         asked = {"page_token": following}
-    raise Difference(f"expected a last page, came {_PAGES} pages and no end")
+    raise Difference(f"expected a last page, got {_PAGES} pages and no end")
 
 
 def _variable(name: str) -> str:
@@ -126,7 +126,7 @@ def _drive() -> None:
             raise Difference(f"{place}: {error}") from error
         except Exception as error:
             # Any exception of the client means an unexpected response.
-            raise Difference(f"{place}: expected an answer that the client reads, came {error!r}") from error
+            raise Difference(f"{place}: expected an answer that the client reads, got {error!r}") from error
         print(f"ok {number} {step.operation} {step.status} {step.name}", flush=True)
 
 

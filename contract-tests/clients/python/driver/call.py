@@ -63,7 +63,7 @@ class Arguments:
     def optional_text(self, place: str, name: str) -> str | Unset:
         value = self._take(place, name)
         if not isinstance(value, str | Unset):
-            raise Misuse(f"{place} {name}: expected a text, came {json.dumps(value)}")
+            raise Misuse(f"{place} {name}: expected a text, got {json.dumps(value)}")
         return value
 
     def integer(self, place: str, name: str) -> int:
@@ -72,7 +72,7 @@ class Arguments:
     def optional_integer(self, place: str, name: str) -> int | Unset:
         value = self._take(place, name)
         if not isinstance(value, int | Unset) or isinstance(value, bool):
-            raise Misuse(f"{place} {name}: expected an integer, came {json.dumps(value)}")
+            raise Misuse(f"{place} {name}: expected an integer, got {json.dumps(value)}")
         return value
 
     def uuid(self, place: str, name: str) -> UUID:

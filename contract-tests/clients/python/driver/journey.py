@@ -79,7 +79,7 @@ def _step(value: Json, place: str) -> Step:
 
 def _members(value: Json, place: str, known: set[str] | None = None) -> Members:
     if not isinstance(value, dict):
-        raise Misuse(f"{place}: expected an object, came {json.dumps(value)}")
+        raise Misuse(f"{place}: expected an object, got {json.dumps(value)}")
     unknown = set() if known is None else value.keys() - known
     if unknown:
         raise Misuse(f"{place}: {', '.join(sorted(unknown))} is not known to this driver")
@@ -92,11 +92,11 @@ def _texts(value: Json, place: str) -> dict[str, str]:
 
 def _text(value: Json, place: str) -> str:
     if not isinstance(value, str):
-        raise Misuse(f"{place}: expected a text, came {json.dumps(value)}")
+        raise Misuse(f"{place}: expected a text, got {json.dumps(value)}")
     return value
 
 
 def _integer(value: Json, place: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Misuse(f"{place}: expected an integer, came {json.dumps(value)}")
+        raise Misuse(f"{place}: expected an integer, got {json.dumps(value)}")
     return value

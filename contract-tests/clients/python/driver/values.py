@@ -50,27 +50,27 @@ class Variables:
     def _integers(self, terms: Json) -> list[int]:
         values = self.resolve(terms)
         if not isinstance(values, list):
-            raise Misuse(f"expected integers, came {json.dumps(values)}")
+            raise Misuse(f"expected integers, got {json.dumps(values)}")
         integers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
         if len(integers) != len(values):
-            raise Misuse(f"expected integers, came {json.dumps(values)}")
+            raise Misuse(f"expected integers, got {json.dumps(values)}")
         return integers
 
 
-def compare(what: str, expected: Json, came: Json) -> None:
-    """Raises a `Difference` unless `came` matches a resolved value. Absent equals null."""
+def compare(what: str, expected: Json, got: Json) -> None:
+    """Raises a `Difference` unless `got` matches a resolved value. Absent equals null."""
     match expected:
         case {"$type": "string"}:
-            if not isinstance(came, str) or came == "":
-                raise Difference(f"expected {what} to be a text that is not empty, came {_show(came)}")
+            if not isinstance(got, str) or got == "":
+                raise Difference(f"expected {what} to be a text that is not empty, got {_show(got)}")
         case {"$type": "integer"}:
-            if not isinstance(came, int) or isinstance(came, bool):
-                raise Difference(f"expected {what} to be an integer, came {_show(came)}")
+            if not isinstance(got, int) or isinstance(got, bool):
+                raise Difference(f"expected {what} to be an integer, got {_show(got)}")
         case dict():
             raise Misuse(f"{what}: {json.dumps(expected)} is not known to this driver")
         # As JSON, where `True` is not 1.
-        case _ if json.dumps(expected) != json.dumps(came):
-            raise Difference(f"expected {what} {json.dumps(expected)}, came {_show(came)}")
+        case _ if json.dumps(expected) != json.dumps(got):
+            raise Difference(f"expected {what} {json.dumps(expected)}, got {_show(got)}")
         case _:
             pass
 

@@ -23,7 +23,7 @@ pub(crate) fn all(expect: &Value, outcome: &Outcome, variables: &Variables) -> R
         compare("/status", &outcome.status.into(), outcome.body.pointer("/status"), variables)?;
         let request_id = outcome.headers.get("x-request-id").and_then(|value| value.to_str().ok());
         let request_id = request_id
-            .ok_or_else(|| Stop::Difference("expected X-Request-Id, came nothing".to_owned()))?;
+            .ok_or_else(|| Stop::Difference("expected X-Request-Id, got nothing".to_owned()))?;
         compare("/request_id", &request_id.into(), outcome.body.pointer("/request_id"), variables)?;
     }
     for (pointer, expected) in expect["body"].as_object().into_iter().flatten() {
@@ -36,21 +36,21 @@ pub(crate) fn all(expect: &Value, outcome: &Outcome, variables: &Variables) -> R
 fn compare(
     place: &str,
     expected: &Value,
-    came: Option<&Value>,
+    got: Option<&Value>,
     variables: &Variables,
 ) -> Result<(), Stop> {
-    let came = came.unwrap_or(&Value::Null);
+    let got = got.unwrap_or(&Value::Null);
     let difference =
-        |expected: &str| Err(Stop::Difference(format!("expected {place} {expected}, came {came}")));
+        |expected: &str| Err(Stop::Difference(format!("expected {place} {expected}, got {got}")));
     match expected["$type"].as_str() {
-        Some("string") if came.as_str().is_some_and(|text| !text.is_empty()) => Ok(()),
+        Some("string") if got.as_str().is_some_and(|text| !text.is_empty()) => Ok(()),
         Some("string") => difference("any text"),
-        Some("integer") if came.is_i64() || came.is_u64() => Ok(()),
+        Some("integer") if got.is_i64() || got.is_u64() => Ok(()),
         Some("integer") => difference("any integer"),
         Some(other) => Err(Stop::Invalid(format!("the type {other:?} is not known"))),
         None => {
             let expected = variables.fill(expected).map_err(Stop::Invalid)?;
-            if expected == *came { Ok(()) } else { difference(&expected.to_string()) }
+            if expected == *got { Ok(()) } else { difference(&expected.to_string()) }
         }
     }
 }

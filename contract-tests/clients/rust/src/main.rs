@@ -141,7 +141,7 @@ impl<'j> Step<'j> {
                 let token = variables.fill(token).map_err(Stop::Invalid)?;
                 let token = token
                     .as_str()
-                    .ok_or_else(|| Stop::Invalid("the token is no text".to_owned()))?;
+                    .ok_or_else(|| Stop::Invalid("the token is not a string".to_owned()))?;
                 store.with_token(token).map_err(|error| Stop::Invalid(error.to_string()))?
             }
             None => store.clone(),
@@ -154,7 +154,7 @@ impl<'j> Step<'j> {
         arguments.all_taken().map_err(Stop::Invalid)?;
         if outcome.status != self.status {
             return Err(Stop::Difference(format!(
-                "expected status {}, came {}",
+                "expected status {}, got {}",
                 self.status,
                 outcome.described()
             )));
@@ -162,9 +162,9 @@ impl<'j> Step<'j> {
         for (name, place) in self.all.get("keep").and_then(Value::as_object).into_iter().flatten() {
             let place = place
                 .as_str()
-                .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is no text")))?;
+                .ok_or_else(|| Stop::Invalid(format!("`keep` of {name:?} is not a string")))?;
             let value = outcome.at(place).ok_or_else(|| {
-                Stop::Difference(format!("expected {place} to keep, came nothing"))
+                Stop::Difference(format!("expected {place} to keep, got nothing"))
             })?;
             variables.set(name, value).map_err(Stop::Invalid)?;
         }

@@ -30,7 +30,7 @@ fn outcome<T: Serialize, E: Serialize + Debug>(
             Ok(Outcome { status: 304, headers: answer.headers().clone(), body: Value::Null })
         }
         Err(error) => {
-            Err(Stop::Difference(format!("expected an answer of the contract, came: {error}")))
+            Err(Stop::Difference(format!("expected an answer of the contract, got: {error}")))
         }
     }
 }
@@ -38,7 +38,7 @@ fn outcome<T: Serialize, E: Serialize + Debug>(
 fn understood<T: Serialize>(answer: ResponseValue<T>) -> Result<Outcome, Stop> {
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
     let body = serde_json::to_value(answer.into_inner())
-        .map_err(|error| Stop::Invalid(format!("the result is no JSON: {error}")))?;
+        .map_err(|error| Stop::Invalid(format!("the result is not JSON: {error}")))?;
     Ok(Outcome { status, headers, body })
 }
 
@@ -184,7 +184,7 @@ pub(crate) async fn call(
             let order_id = arguments.required::<types::OrderId>("path", "order_id")?;
             outcome(store.cancel_order().order_id(order_id).send().await)
         }
-        other => Err(Stop::Invalid(format!("{other:?} is no operation of this client"))),
+        other => Err(Stop::Invalid(format!("{other:?} is not an operation of this client"))),
     }
 }
 
@@ -230,7 +230,7 @@ pub(crate) async fn walk(
     }
     if !all.body["next_page"].is_null() {
         return Err(Stop::Difference(format!(
-            "expected no next page after one of {whole}, came one"
+            "expected no next page after one of {whole}, got one"
         )));
     }
     let (mut ids, mut token) = (Vec::new(), None);
@@ -242,7 +242,7 @@ pub(crate) async fn walk(
         let items = ids_of(&step.body);
         if items.len() > limit.get() as usize {
             return Err(Stop::Difference(format!(
-                "expected at most {limit} items on a page, came {}",
+                "expected at most {limit} items on a page, got {}",
                 items.len()
             )));
         }
@@ -251,17 +251,17 @@ pub(crate) async fn walk(
         if token.is_none() {
             if ids != ids_of(&all.body) {
                 return Err(Stop::Difference(format!(
-                    "expected the ids {:?}, came {ids:?}",
+                    "expected the ids {:?}, got {ids:?}",
                     ids_of(&all.body)
                 )));
             }
             if ids.iter().map(Value::to_string).collect::<BTreeSet<_>>().len() != ids.len() {
-                return Err(Stop::Difference(format!("expected each id once, came {ids:?}")));
+                return Err(Stop::Difference(format!("expected each id once, got {ids:?}")));
             }
             return Ok(Outcome { body: json!({ "ids": ids }), ..step });
         }
     }
-    Err(Stop::Difference("expected an end of the pages, came 1,000".to_owned()))
+    Err(Stop::Difference("expected fewer than 1,000 pages, got more".to_owned()))
 }
 
 fn ids_of(page: &Value) -> Vec<Value> {

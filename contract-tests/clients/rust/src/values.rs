@@ -11,12 +11,12 @@ impl Variables {
     pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), String> {
         match self.0.insert(name.to_owned(), value) {
             None => Ok(()),
-            Some(_) => Err(format!("the variable {name:?} is set already")),
+            Some(_) => Err(format!("the variable {name:?} is already set")),
         }
     }
 
     fn get(&self, name: &str) -> Result<&Value, String> {
-        self.0.get(name).ok_or_else(|| format!("nothing has set the variable {name:?}"))
+        self.0.get(name).ok_or_else(|| format!("the variable {name:?} is not set"))
     }
 
     /// Substitutes variables and computes sums and products.

@@ -44,7 +44,7 @@ export class Arguments {
   optionalText(place: Place, name: string): string | undefined {
     const value = this.#take(place, name);
     if (value !== undefined && typeof value !== "string") {
-      throw new Misuse(`${place} ${name}: expected a text, came ${JSON.stringify(value)}`);
+      throw new Misuse(`${place} ${name}: expected a text, got ${JSON.stringify(value)}`);
     }
     return value;
   }
@@ -56,7 +56,7 @@ export class Arguments {
   optionalInteger(place: Place, name: string): number | undefined {
     const value = this.#take(place, name);
     if (value !== undefined && (typeof value !== "number" || !Number.isSafeInteger(value))) {
-      throw new Misuse(`${place} ${name}: expected an integer, came ${JSON.stringify(value)}`);
+      throw new Misuse(`${place} ${name}: expected an integer, got ${JSON.stringify(value)}`);
     }
     return value;
   }
@@ -64,7 +64,7 @@ export class Arguments {
   optionalStatus(): Schemas["OrderStatus"] | undefined {
     const value = this.#take("query", "status");
     if (value !== undefined && value !== "placed" && value !== "cancelled") {
-      throw new Misuse(`query status: expected placed or cancelled, came ${JSON.stringify(value)}`);
+      throw new Misuse(`query status: expected placed or cancelled, got ${JSON.stringify(value)}`);
     }
     return value;
   }

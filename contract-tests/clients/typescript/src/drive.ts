@@ -25,7 +25,7 @@ function resolved(variables: Variables, members: Members): Members {
 async function take(step: Step, url: string, variables: Variables): Promise<void> {
   const token = step.token === undefined ? undefined : variables.resolve(step.token);
   if (token !== undefined && typeof token !== "string") {
-    throw new Misuse("the token is no text");
+    throw new Misuse("the token is not a string");
   }
   const [path, header, body] = [step.path, step.header, step.body].map((members) => resolved(variables, members)) as [Members, Members, Members];
   const send = async (query: Members): Promise<Outcome> => {
@@ -33,7 +33,7 @@ async function take(step: Step, url: string, variables: Variables): Promise<void
     if (outcome.status !== step.status) {
       const { problem } = outcome;
       const why = problem === undefined ? "" : ` (code ${problem.code}: ${problem.detail} ${JSON.stringify(problem.errors ?? [])})`;
-      throw new Difference(`expected status ${step.status}, came ${outcome.status}${why}`);
+      throw new Difference(`expected status ${step.status}, got ${outcome.status}${why}`);
     }
     return outcome;
   };
@@ -43,14 +43,14 @@ async function take(step: Step, url: string, variables: Variables): Promise<void
   for (const [name, where] of Object.entries(step.keep)) {
     const value = where.startsWith("/") ? follow(where, result) : outcome.headers.get(where);
     if (value === undefined || value === null) {
-      throw new Difference(`expected ${where}, came nothing`);
+      throw new Difference(`expected ${where}, got nothing`);
     }
     variables.set(name, value);
   }
   if (step.code !== undefined) {
     const { problem } = outcome;
     if (problem === undefined) {
-      throw new Difference(`expected a problem with code ${JSON.stringify(step.code)}, came no problem`);
+      throw new Difference(`expected a problem with code ${JSON.stringify(step.code)}, got no problem`);
     }
     compare("code", variables.resolve(step.code), problem.code);
     compare("status in the problem", outcome.status, problem.status);
@@ -80,10 +80,10 @@ async function walk(send: (query: Members) => Promise<Outcome>, query: Members, 
     const outcome = await send({ ...asked, limit });
     const data = outcome.data;
     if (data === undefined || !("items" in data)) {
-      throw new Difference("expected a page, came something else");
+      throw new Difference("expected a page, got something else");
     }
     if (data.items.length > limit) {
-      throw new Difference(`expected at most ${limit} items on a page, came ${data.items.length}`);
+      throw new Difference(`expected at most ${limit} items on a page, got ${data.items.length}`);
     }
     return { outcome, ids: data.items.map((item) => item.id), next: data.next_page ?? null };
   };
@@ -103,7 +103,7 @@ async function walk(send: (query: Members) => Promise<Outcome>, query: Members, 
     // The token carries the filter.
     asked = { page_token: next };
   }
-  throw new Difference(`expected a last page, came ${PAGES} pages and no end`);
+  throw new Difference(`expected a last page, got ${PAGES} pages and no end`);
 }
 
 async function drive(): Promise<void> {
@@ -128,7 +128,7 @@ async function drive(): Promise<void> {
       }
       const cause = error instanceof Error && error.cause !== undefined ? ` (${String(error.cause)})` : "";
       // Any other exception of the client means an unexpected response.
-      throw new Difference(`${place}: ${error instanceof Difference ? error.message : `expected an answer that the client reads, came ${String(error)}${cause}`}`);
+      throw new Difference(`${place}: ${error instanceof Difference ? error.message : `expected an answer that the client reads, got ${String(error)}${cause}`}`);
     }
     console.log(`ok ${number} ${step.operation} ${step.status} ${step.name}`);
   }

@@ -67,7 +67,7 @@ function readStep(value: Json, place: string): Step {
 
 function members(value: Json | undefined, place: string, known?: readonly string[]): Members {
   if (!isMembers(value)) {
-    throw new Misuse(`${place}: expected an object, came ${JSON.stringify(value)}`);
+    throw new Misuse(`${place}: expected an object, got ${JSON.stringify(value)}`);
   }
   const unknown = Object.keys(value).find((member) => known !== undefined && !known.includes(member));
   if (unknown !== undefined) {
@@ -82,14 +82,14 @@ function texts(value: Json, place: string): { [member: string]: string } {
 
 function text(value: Json | undefined, place: string): string {
   if (typeof value !== "string") {
-    throw new Misuse(`${place}: expected a text, came ${JSON.stringify(value)}`);
+    throw new Misuse(`${place}: expected a text, got ${JSON.stringify(value)}`);
   }
   return value;
 }
 
 function integer(value: Json | undefined, place: string): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value)) {
-    throw new Misuse(`${place}: expected an integer, came ${JSON.stringify(value)}`);
+    throw new Misuse(`${place}: expected an integer, got ${JSON.stringify(value)}`);
   }
   return value;
 }

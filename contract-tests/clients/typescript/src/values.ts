@@ -50,31 +50,31 @@ export class Variables {
   #integers(terms: Json): number[] {
     const values = this.resolve(terms);
     if (!Array.isArray(values) || !values.every((term) => Number.isSafeInteger(term))) {
-      throw new Misuse(`expected integers, came ${JSON.stringify(values)}`);
+      throw new Misuse(`expected integers, got ${JSON.stringify(values)}`);
     }
     return values as number[];
   }
 }
 
-/** Throws a `Difference` unless `came` matches a resolved value. */
-export function compare(what: string, expected: Json, came: Json | undefined): void {
+/** Throws a `Difference` unless `got` matches a resolved value. */
+export function compare(what: string, expected: Json, got: Json | undefined): void {
   if (isMembers(expected)) {
     const type = expected["$type"];
     const holds =
-      type === "string" ? typeof came === "string" && came !== "" :
-      type === "integer" ? Number.isSafeInteger(came) :
+      type === "string" ? typeof got === "string" && got !== "" :
+      type === "integer" ? Number.isSafeInteger(got) :
       undefined;
     if (holds === undefined) {
       throw new Misuse(`${what}: ${JSON.stringify(expected)} is not known to this driver`);
     }
     if (!holds) {
-      throw new Difference(`expected ${what} to be of type ${JSON.stringify(type)} and not empty, came ${show(came)}`);
+      throw new Difference(`expected ${what} to be of type ${JSON.stringify(type)} and not empty, got ${show(got)}`);
     }
     return;
   }
   // Values are at most lists of ids, so equal texts are equal values. Absent equals null.
-  if (JSON.stringify(expected) !== JSON.stringify(came ?? null)) {
-    throw new Difference(`expected ${what} ${JSON.stringify(expected)}, came ${show(came)}`);
+  if (JSON.stringify(expected) !== JSON.stringify(got ?? null)) {
+    throw new Difference(`expected ${what} ${JSON.stringify(expected)}, got ${show(got)}`);
   }
 }
 

@@ -116,7 +116,8 @@ async fn conditional(
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{case}: the resource changed {ATTEMPTS} times between two requests; retry when fewer clients are active"
+        "{case}: the resource changed {ATTEMPTS} times between two requests; retry when fewer \
+         clients are active"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! Tokens that are missing, malformed, forged, expired or another user's; and operations without a
+//! Tokens that are missing, malformed, forged, expired or another user's. Operations that need no
 //! token.
 
 use serde_json::json;
@@ -44,7 +44,7 @@ const FORGERIES: [(&str, Forgery); 22] = [
     ("two Authorization headers", |token, other| {
         vec![format!("Bearer {token}"), format!("Bearer {other}")]
     }),
-    ("a truncated token", |token, _| vec![format!("Bearer {}", tokens::cut_short(token))]),
+    ("a truncated token", |token, _| vec![format!("Bearer {}", tokens::truncated(token))]),
     ("an extended token", |token, _| vec![format!("Bearer {token}AAAA")]),
     ("a token with one character of its signature changed", |token, _| {
         vec![format!("Bearer {}", tokens::other_signature(token))]
@@ -187,16 +187,32 @@ fn taken(target: &Target, cases: &mut Vec<Case>) {
     }
     for scheme in ["bearer", "BEARER"] {
         let status = if target.is_safe() { target.success() } else { 400 };
-        cases.push(target.case(status, format!("credentials: a valid token as {scheme}"), move |context, target, case| async move {
-            let user = context.user().await?;
-            let request = with_a_fault(&target, target.valid(&context, RequestPlan::without_effect(&user), Extent::Full).await?);
-            let answer = request.authorization(&[format!("{scheme} {}", user.token)]).call(&context).send().await?;
-            if answer.status == status {
-                return Ok(());
-            }
-            Err(answer
-                .fail(format!("{case}: schemes are without regard to case (RFC 9110 §11.1), so expected {status}, got {}", answer.status)))
-        }));
+        cases.push(target.case(
+            status,
+            format!("credentials: a valid token as {scheme}"),
+            move |context, target, case| async move {
+                let user = context.user().await?;
+                let request = with_a_fault(
+                    &target,
+                    target
+                        .valid(&context, RequestPlan::without_effect(&user), Extent::Full)
+                        .await?,
+                );
+                let answer = request
+                    .authorization(&[format!("{scheme} {}", user.token)])
+                    .call(&context)
+                    .send()
+                    .await?;
+                if answer.status == status {
+                    return Ok(());
+                }
+                Err(answer.fail(format!(
+                    "{case}: schemes are without regard to case (RFC 9110 §11.1), so expected \
+                     {status}, got {}",
+                    answer.status
+                )))
+            },
+        ));
     }
 }
 

@@ -59,9 +59,9 @@ fn whole_request(target: &Target) -> Case {
         target.success(),
         "a request made from the examples",
         |context, target, case| async move {
-            let who = Caller::for_success(&context, &target).await?;
+            let caller = Caller::for_success(&context, &target).await?;
             let request =
-                target.valid(&context, RequestPlan::effective(who.user()), Extent::Full).await?;
+                target.valid(&context, RequestPlan::effective(caller.user()), Extent::Full).await?;
             let answer = request.call(&context).send().await?;
             if answer.status == target.success() {
                 return Ok(());

@@ -29,8 +29,8 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
 fn unknown_id(context: &Context, target: &Target, schema: &Value) -> String {
     if target.document().resolve(schema)["type"] == "integer" {
         // Close to the maximum of 32 bits, because servers assign ids from 1 upwards.
-        const NEAR: u128 = 1_000_000;
-        let below = u32::try_from(context.fresh_id().as_u128() % NEAR).unwrap_or_default();
+        const RANGE: u128 = 1_000_000;
+        let below = u32::try_from(context.fresh_id().as_u128() % RANGE).unwrap_or_default();
         return (i32::MAX.unsigned_abs() - below).to_string();
     }
     context.fresh_id().to_string()
@@ -126,8 +126,8 @@ async fn refused_as_unknown(
     not_found(&unknown_id, case)?;
     if let Some(member) = difference(others.json(), unknown_id.json()) {
         let message = format!(
-            "{case}: expected equal problems except for `instance` and `request_id`, got different values of \
-             `{member}`, which reveal the id"
+            "{case}: expected equal problems except for `instance` and `request_id`, got different \
+             values of `{member}`, which reveal the id"
         );
         return Err(others.fail(message).and(&unknown_id));
     }

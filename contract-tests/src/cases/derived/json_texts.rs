@@ -116,22 +116,22 @@ async fn send(context: &Context, target: &Target, text: JsonText) -> Result<Answ
 
 pub(super) fn write(target: &Target, body: &Value, text: JsonText) -> Option<Vec<u8>> {
     let members = target.members();
-    let there = || members.iter().filter(|member| body.pointer(&member.pointer).is_some());
+    let present = || members.iter().filter(|member| body.pointer(&member.pointer).is_some());
     match text {
         JsonText::Whole(text) => Some(text(&body.to_string())),
         JsonText::Integer(value) => {
-            let member = there()
+            let member = present()
                 .find(|member| member.schema["type"] == "integer")
-                .or_else(|| there().next())?;
+                .or_else(|| present().next())?;
             Some(members::with_text(body, &member.pointer, value)?.into())
         }
         JsonText::String(value) => {
             let validator = SchemaValidator::new(target.document());
-            let free = there()
+            let free = present()
                 .find(|member| validator.allows(&member.schema, &json!("correct\n\u{FFFD}horse")));
             let member = free
-                .or_else(|| there().find(|member| member.schema["type"] == "string"))
-                .or_else(|| there().next())?;
+                .or_else(|| present().find(|member| member.schema["type"] == "string"))
+                .or_else(|| present().next())?;
             Some(spliced(&members::with_text(body, &member.pointer, PLACEHOLDER)?, value))
         }
         JsonText::Undeclared(value) => {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Items that a list gets before it is read, if the document can create some.
-const ITEMS: usize = 3;
+const MIN_ITEMS: usize = 3;
 
 /// Maximum of pages per list: page sizes grow with the list.
 const MAX_PAGES: usize = 200;
@@ -41,7 +41,7 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
         cases.push(
             target.case(
                 target.success(),
-                format!("the order is {}", order.in_words()),
+                format!("the order is {}", order.as_str()),
                 move |context, target, case| async move {
                     ordered(&context, &target, order, &case).await
                 },
@@ -75,7 +75,7 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
             },
         ));
     }
-    for (what, change) in BROKEN {
+    for (what, change) in ALTERED_TOKENS {
         cases.push(
             target.case(
                 400,
@@ -99,7 +99,7 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
 type Change = fn(&str) -> String;
 
 /// Altered tokens. Tokens are opaque, so some of them may still be valid.
-const BROKEN: [(&str, Change); 5] = [
+const ALTERED_TOKENS: [(&str, Change); 5] = [
     ("empty", |_| String::new()),
     ("cut short", |token| token.chars().take(token.chars().count() / 2).collect()),
     ("with trailing text", |token| format!("{token}A")),
@@ -119,8 +119,8 @@ async fn reader(context: &Context, target: &Target) -> Result<Lease, Failure> {
     if target.operation().secured
         && let Some(maker) = target.maker()
     {
-        let there = items(&page(context, target, &user, &[("limit", "100")]).await?)?.len();
-        for _ in there..ITEMS {
+        let existing = items(&page(context, target, &user, &[("limit", "100")]).await?)?.len();
+        for _ in existing..MIN_ITEMS {
             let request =
                 maker.valid(context, RequestPlan::without_effect(&user), Extent::Required).await?;
             request.call(context).expect(201).await?;
@@ -193,7 +193,7 @@ async fn walk(
         if items.is_empty() && number > 0 {
             return Err(page.fail("expected no `next_page` on a page without items"));
         }
-        if number > MAX_PAGES + ITEMS + 100 {
+        if number > MAX_PAGES + MIN_ITEMS + 100 {
             return Err(page
                 .fail(format!("expected the last page after about {MAX_PAGES} pages, got more")));
         }
@@ -217,22 +217,22 @@ async fn walked(context: Context, target: Target, case: String) -> Result<(), Fa
 async fn other_sizes(context: Context, target: Target, case: String) -> Result<(), Failure> {
     let user = reader(&context, &target).await?;
     let all = walk(&context, &target, &user, None, |_| 100).await?;
-    let in_steps =
+    let in_other_sizes =
         walk(&context, &target, &user, None, |number| step(all.len()) + number % 2).await?;
-    same_ids(&case, &all, &in_steps)
+    same_ids(&case, &all, &in_other_sizes)
 }
 
 fn same_ids(case: &str, all: &[Value], walked: &[Value]) -> Result<(), Failure> {
-    let (expected, came) = (ids(all), ids(walked));
-    let once: BTreeSet<&String> = came.iter().collect();
-    if once.len() != came.len() {
+    let (expected, got) = (ids(all), ids(walked));
+    let once: BTreeSet<&String> = got.iter().collect();
+    if once.len() != got.len() {
         return Err(Failure::new(format!(
-            "{case}: expected each id once ({expected:?}), got {came:?}"
+            "{case}: expected each id once ({expected:?}), got {got:?}"
         )));
     }
-    if expected != came {
+    if expected != got {
         return Err(Failure::new(format!(
-            "{case}: expected the ids {expected:?} in this order, got {came:?}"
+            "{case}: expected the ids {expected:?} in this order, got {got:?}"
         )));
     }
     Ok(())
@@ -246,10 +246,10 @@ async fn default_limit(context: Context, target: Target, case: String) -> Result
         .parameter(Location::Query, "limit")
         .map(|limit| target.document().resolve(&limit.schema)["default"].clone());
     let Some(most) = limit.and_then(|limit| limit.as_u64()) else { return Ok(()) };
-    let came = items(&page)?.len() as u64;
-    if came > most || (came < most && next(&page).is_some()) {
+    let got = items(&page)?.len() as u64;
+    if got > most || (got < most && next(&page).is_some()) {
         return Err(
-            page.fail(format!("{case}: expected {most} items or the whole list, got {came} items"))
+            page.fail(format!("{case}: expected {most} items or the whole list, got {got} items"))
         );
     }
     Ok(())
@@ -272,7 +272,7 @@ impl Order {
         }
     }
 
-    fn in_words(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::AscendingId => "by ascending id",
             Self::NewestFirst => "newest first",
@@ -344,12 +344,12 @@ async fn filtered(
     for value in values(target, filter, &all) {
         let wanted = |item: &&Value| plain(&item[filter.name.as_str()]) == value;
         let expected = ids(all.iter().filter(wanted));
-        let came =
+        let got =
             walk(context, target, &user, Some((&filter.name, &value)), |_| step(all.len())).await?;
-        let came = ids(&came);
-        if came != expected {
+        let got = ids(&got);
+        if got != expected {
             let message = format!(
-                "{case}: {}={value}: expected the matching ids {expected:?}, got {came:?}",
+                "{case}: {}={value}: expected the matching ids {expected:?}, got {got:?}",
                 filter.name
             );
             return Err(Failure::new(message));
@@ -447,7 +447,7 @@ async fn another_users_token(
     let owner = reader(&context, &target).await?;
     let first = page(&context, &target, &owner, &[("limit", "1")]).await?;
     let Some(token) = next(&first) else { return Ok(()) };
-    let theirs: BTreeSet<String> =
+    let owners_ids: BTreeSet<String> =
         ids(&walk(&context, &target, &owner, None, |_| 100).await?).into_iter().collect();
     let user = context.user().await?;
     let answer = page(&context, &target, &user, &[("page_token", token)]).await?;
@@ -458,7 +458,7 @@ async fn another_users_token(
     )?;
     match answer.json()["items"]
         .as_array()
-        .and_then(|items| ids(items).into_iter().find(|id| theirs.contains(id)))
+        .and_then(|items| ids(items).into_iter().find(|id| owners_ids.contains(id)))
     {
         Some(id) => Err(answer.fail(format!("{case}: {id} is another user's"))),
         None => Ok(()),

@@ -69,23 +69,29 @@ fn methods(target: &Target, cases: &mut Vec<Case>) {
     let has = at_path(target.document());
     for method in METHODS.into_iter().filter(|method| !has.contains(*method)) {
         let has = has.clone();
-        cases.push(target.case(405, format!("{method} on {template}, which does not declare it"), move |context, target, case| async move {
-            let method = Method::from_bytes(method.as_bytes()).map_err(|error| Failure::new(error.to_string()))?;
-            // Sent without a token.
-            let answer = context.raw(method, &path(&context, &target)).send().await?;
-            if answer.status != 405 {
-                return Err(answer.fail(format!("{case}: expected 405, got {}", answer.status)));
-            }
-            answer.problem("method_not_allowed")?;
-            let allow = answer.header("allow")?;
-            let allowed: BTreeSet<&str> = allow.split(',').map(str::trim).collect();
-            match has.iter().find(|method| !allowed.contains(method.as_str())) {
-                Some(missing) => {
-                    Err(answer.fail(format!("Allow: expected all methods of the path ({has:?}), got {allow:?}, without {missing}")))
+        cases.push(target.case(
+            405,
+            format!("{method} on {template}, which does not declare it"),
+            move |context, target, case| async move {
+                let method = Method::from_bytes(method.as_bytes())
+                    .map_err(|error| Failure::new(error.to_string()))?;
+                // Sent without a token.
+                let answer = context.raw(method, &path(&context, &target)).send().await?;
+                if answer.status != 405 {
+                    return Err(answer.fail(format!("{case}: expected 405, got {}", answer.status)));
                 }
-                None => Ok(()),
-            }
-        }));
+                answer.problem("method_not_allowed")?;
+                let allow = answer.header("allow")?;
+                let allowed: BTreeSet<&str> = allow.split(',').map(str::trim).collect();
+                match has.iter().find(|method| !allowed.contains(method.as_str())) {
+                    Some(missing) => Err(answer.fail(format!(
+                        "Allow: expected all methods of the path ({has:?}), got {allow:?}, without \
+                         {missing}"
+                    ))),
+                    None => Ok(()),
+                }
+            },
+        ));
     }
 }
 

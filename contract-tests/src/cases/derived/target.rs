@@ -140,22 +140,28 @@ impl Target {
     pub(super) async fn valid(
         &self,
         context: &Context,
-        who: RequestPlan<'_>,
+        plan: RequestPlan<'_>,
         extent: Extent,
     ) -> Result<Request, Failure> {
         let operation = self.operation();
         let mut request = Request::to(operation);
         if operation.secured {
-            request.authorize(&who.user.token);
+            request.authorize(&plan.user.token);
         }
         for parameter in operation.parameters.iter().filter(|parameter| parameter.required) {
-            let value = match self.runtime_value(context, who, &parameter.name).await? {
+            let value = match self.runtime_value(context, plan, &parameter.name).await? {
                 Some(value) => value,
-                None => {
-                    parameter.example.clone().or_else(|| members::sample(&self.document, &parameter.schema, extent)).ok_or_else(|| {
-                        Failure::new(format!("the document has no example of the parameter {}, and the suite cannot generate one", parameter.name))
-                    })?
-                }
+                None => parameter
+                    .example
+                    .clone()
+                    .or_else(|| members::sample(&self.document, &parameter.schema, extent))
+                    .ok_or_else(|| {
+                        Failure::new(format!(
+                            "the document has no example of the parameter {}, and the suite cannot \
+                             generate one",
+                            parameter.name
+                        ))
+                    })?,
             };
             request.set(parameter.location, &parameter.name, &plain(&value));
         }
@@ -167,7 +173,7 @@ impl Target {
             })?;
             for member in self.members() {
                 if body.pointer(&member.pointer).is_some()
-                    && let Some(value) = self.runtime_value(context, who, &member.name).await?
+                    && let Some(value) = self.runtime_value(context, plan, &member.name).await?
                     && let Some(place) = body.pointer_mut(&member.pointer)
                 {
                     *place = value;
@@ -181,10 +187,10 @@ impl Target {
     pub(super) async fn path_value(
         &self,
         context: &Context,
-        who: RequestPlan<'_>,
+        plan: RequestPlan<'_>,
         name: &str,
     ) -> Result<Value, Failure> {
-        self.runtime_value(context, who, name)
+        self.runtime_value(context, plan, name)
             .await?
             .ok_or_else(|| Failure::new(format!("the suite cannot find the resource of {name}")))
     }
@@ -193,22 +199,22 @@ impl Target {
     async fn runtime_value(
         &self,
         context: &Context,
-        who: RequestPlan<'_>,
+        plan: RequestPlan<'_>,
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         match name {
-            "user_id" => Ok(Some(Value::from(who.user.id.as_str()))),
+            "user_id" => Ok(Some(Value::from(plan.user.id.as_str()))),
             "product_id" => Ok(Some(Value::from(context.product().await?.id))),
-            "current_password" if who.valid_credentials => {
-                Ok(Some(Value::from(who.user.password.as_str())))
+            "current_password" if plan.valid_credentials => {
+                Ok(Some(Value::from(plan.user.password.as_str())))
             }
-            "username" if who.valid_credentials && self.returns_a_token() => {
-                Ok(Some(Value::from(who.user.username.as_str())))
+            "username" if plan.valid_credentials && self.returns_a_token() => {
+                Ok(Some(Value::from(plan.user.username.as_str())))
             }
-            "password" if who.valid_credentials && self.returns_a_token() => {
-                Ok(Some(Value::from(who.user.password.as_str())))
+            "password" if plan.valid_credentials && self.returns_a_token() => {
+                Ok(Some(Value::from(plan.user.password.as_str())))
             }
-            name if self.is_id(name) => self.resource(context, who, name).await.map(Some),
+            name if self.is_id(name) => self.resource(context, plan, name).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -217,24 +223,24 @@ impl Target {
     async fn resource(
         &self,
         context: &Context,
-        who: RequestPlan<'_>,
+        plan: RequestPlan<'_>,
         name: &str,
     ) -> Result<Value, Failure> {
-        if who.own_resources {
-            return self.new_resource(context, who, name).await;
+        if plan.own_resources {
+            return self.new_resource(context, plan, name).await;
         }
-        let key = (name.to_owned(), who.user.id.clone());
+        let key = (name.to_owned(), plan.user.id.clone());
         let resource = Arc::clone(
             self.resources.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default(),
         );
-        resource.get_or_try_init(|| self.new_resource(context, who, name)).await.cloned()
+        resource.get_or_try_init(|| self.new_resource(context, plan, name)).await.cloned()
     }
 
     /// Created by `POST` at the path before `/{name}`, or else the first item of its `GET`.
     async fn new_resource(
         &self,
         context: &Context,
-        who: RequestPlan<'_>,
+        plan: RequestPlan<'_>,
         name: &str,
     ) -> Result<Value, Failure> {
         let ending = format!("/{{{name}}}");
@@ -248,7 +254,7 @@ impl Target {
         {
             let request = Box::pin(maker.valid(
                 context,
-                RequestPlan { own_resources: false, ..who },
+                RequestPlan { own_resources: false, ..plan },
                 Extent::Required,
             ))
             .await?;
@@ -256,7 +262,7 @@ impl Target {
         } else if let Some(list) = at("GET") {
             let request = Box::pin(list.valid(
                 context,
-                RequestPlan { own_resources: false, ..who },
+                RequestPlan { own_resources: false, ..plan },
                 Extent::Required,
             ))
             .await?;

@@ -111,7 +111,7 @@ impl ValuesBuilder<'_> {
         let at_most = greatest
             .map(|greatest| [of_length(greatest, Style::Plain), of_length(greatest, Style::Wide)])
             .unwrap_or_default();
-        let a_good_one = strings::fresh(self.validator, schema)
+        let valid_string = strings::fresh(self.validator, schema)
             .or_else(|| schema["example"].as_str().map(str::to_owned));
 
         for text in at_least.iter().flatten() {
@@ -140,7 +140,7 @@ impl ValuesBuilder<'_> {
             }
         }
         self.invalid("an empty string", &json!(""));
-        let Some(valid) = a_good_one else { return };
+        let Some(valid) = valid_string else { return };
         for (what, text) in strings::breaking_the_pattern(self.validator, schema, &valid) {
             self.invalid(format!("violates its pattern: {what}"), &json!(text));
         }

@@ -27,9 +27,9 @@ fn written(part: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(part.to_string())
 }
 
-pub(super) fn cut_short(token: &str) -> String {
-    const CUT: usize = 10;
-    token.chars().take(token.chars().count().saturating_sub(CUT).max(1)).collect()
+pub(super) fn truncated(token: &str) -> String {
+    const REMOVED_CHARACTERS: usize = 10;
+    token.chars().take(token.chars().count().saturating_sub(REMOVED_CHARACTERS).max(1)).collect()
 }
 
 /// Changes a character in the middle of the signature: the last one has unused bits.
@@ -57,10 +57,10 @@ pub(super) fn signature_of(token: &str, other: &str) -> String {
 }
 
 pub(super) fn valid_for_longer(token: &str) -> String {
-    const A_YEAR: i64 = 365 * 24 * 3600;
+    const YEAR_SECONDS: i64 = 365 * 24 * 3600;
     let (header, claims, signature) = parts(token);
     let mut claims = read(claims);
-    claims["exp"] = json!(claims["exp"].as_i64().unwrap_or_default() + A_YEAR);
+    claims["exp"] = json!(claims["exp"].as_i64().unwrap_or_default() + YEAR_SECONDS);
     format!("{header}.{}.{signature}", written(&claims))
 }
 
@@ -101,7 +101,7 @@ mod tests {
         );
         for token in [one.as_str(), "a.b.c", "opaque-token-without-dots", "x"] {
             for forged in [
-                cut_short(token),
+                truncated(token),
                 other_signature(token),
                 without_signature(token),
                 signature_of(token, &other),

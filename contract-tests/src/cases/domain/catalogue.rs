@@ -17,7 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
             "list_products",
             200,
             "products are sorted by id, with valid prices and stocks",
-            sorted_and_whole,
+            sorted_and_valid,
         ),
         Case::new("list_products", 200, "the category filter matches exactly", by_category),
         Case::new(
@@ -26,8 +26,13 @@ pub(super) fn cases() -> Vec<Case> {
             "a page token carries the filter",
             token_carries_the_filter,
         ),
-        Case::new("get_product", 200, "a product equals its entry in the list", as_in_the_list)
-            .serial(),
+        Case::new(
+            "get_product",
+            200,
+            "a product equals its entry in the list",
+            equals_its_list_entry,
+        )
+        .serial(),
         Case::new(
             "get_product",
             200,
@@ -39,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn sorted_and_whole(context: Context) -> Result<(), Failure> {
+async fn sorted_and_valid(context: Context) -> Result<(), Failure> {
     let products = Pages::of_products(&context, None).await?;
     let mut before = 0;
     for (page, product) in products.items() {
@@ -65,12 +70,12 @@ async fn by_category(context: Context) -> Result<(), Failure> {
         .items()
         .filter_map(|(_, product)| product["category"].as_str().map(str::to_owned))
         .collect();
-    let nobodys = context.fresh_name();
+    let unknown = context.fresh_name();
     // Existing, similar and unknown categories.
-    let almost = categories
+    let similar = categories
         .iter()
         .flat_map(|category| [other_case(category), category.chars().take(1).collect()]);
-    for category in categories.iter().cloned().chain(almost).chain([nobodys]) {
+    for category in categories.iter().cloned().chain(similar).chain([unknown]) {
         let wanted: Vec<&Value> = all
             .items()
             .filter(|(_, product)| product["category"] == category.as_str())
@@ -113,7 +118,7 @@ async fn token_carries_the_filter(context: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn as_in_the_list(context: Context) -> Result<(), Failure> {
+async fn equals_its_list_entry(context: Context) -> Result<(), Failure> {
     let products = Pages::of_products(&context, None).await?;
     for (page, product) in products.items() {
         let alone = read_product(&context, integer_member(page, product, "id")?).await?;

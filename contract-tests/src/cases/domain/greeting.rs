@@ -72,7 +72,7 @@ async fn contract(context: Context) -> Result<(), Failure> {
             .await?;
     let parsed: Value = serde_json::from_slice(&json.body)
         .map_err(|error| json.fail(format!("`openapi_json` must lead to JSON: {error}")))?;
-    describes_the_same(&context, &json, &parsed)?;
+    same_document(&context, &json, &parsed)?;
 
     let yaml =
         follow(&context, &greeting, links["openapi_yaml"].as_str().unwrap_or_default(), None)
@@ -80,10 +80,10 @@ async fn contract(context: Context) -> Result<(), Failure> {
     let parsed = Document::read(&String::from_utf8_lossy(&yaml.body)).map_err(|error| {
         yaml.fail(format!("`openapi_yaml` must lead to an OpenAPI document: {error}"))
     })?;
-    describes_the_same(&context, &yaml, parsed.root())
+    same_document(&context, &yaml, parsed.root())
 }
 
-fn describes_the_same(context: &Context, served: &Answer, document: &Value) -> Result<(), Failure> {
+fn same_document(context: &Context, served: &Answer, document: &Value) -> Result<(), Failure> {
     let wanted = context.document().root();
     equal(served, "`info.version`", &document["info"]["version"], &wanted["info"]["version"])?;
     equal(served, "the operations", &operations(document), &operations(wanted))

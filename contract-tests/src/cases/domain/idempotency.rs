@@ -12,7 +12,7 @@ use super::{
 };
 use crate::suite::{Answer, Call, Case, Context, Failure, User};
 
-const AT_ONCE: usize = 8;
+const CONCURRENT_REQUESTS: usize = 8;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -101,7 +101,8 @@ async fn concurrent_requests(context: Context) -> Result<(), Failure> {
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     let (before, _) = stock(&context, product).await?;
     let answers =
-        all((0..AT_ONCE).map(|_| with_key(&context, &user, product, 2, &key).send())).await?;
+        all((0..CONCURRENT_REQUESTS).map(|_| with_key(&context, &user, product, 2, &key).send()))
+            .await?;
     let first = &answers[0];
     for answer in &answers {
         equal(answer, "the status of a new order", &answer.status, &201)?;
@@ -111,7 +112,7 @@ async fn concurrent_requests(context: Context) -> Result<(), Failure> {
         &context,
         product,
         before - 2,
-        &format!("after {AT_ONCE} requests for one order of 2"),
+        &format!("after {CONCURRENT_REQUESTS} requests for one order of 2"),
     )
     .await?;
     cancel(&context, &user, first).await?;
@@ -256,9 +257,8 @@ async fn concurrent_bodies(context: Context) -> Result<(), Failure> {
     let (user, product, key) =
         (context.user().await?, context.product().await?.id, context.fresh_id().to_string());
     let (before, _) = stock(&context, product).await?;
-    let answers = all(
-        (0..AT_ONCE as i64).map(|n| with_key(&context, &user, product, 1 + n % 2, &key).send())
-    )
+    let answers = all((0..CONCURRENT_REQUESTS as i64)
+        .map(|n| with_key(&context, &user, product, 1 + n % 2, &key).send()))
     .await?;
     let (placed, refused): (Vec<&Answer>, Vec<&Answer>) =
         answers.iter().partition(|answer| answer.status == 201);
@@ -275,7 +275,12 @@ async fn concurrent_bodies(context: Context) -> Result<(), Failure> {
     for answer in &placed {
         replayed(answer, first, "the replay of the winning body")?;
     }
-    equal(first, "the number of requests with the winning body", &placed.len(), &(AT_ONCE / 2))?;
+    equal(
+        first,
+        "the number of requests with the winning body",
+        &placed.len(),
+        &(CONCURRENT_REQUESTS / 2),
+    )?;
     let sold = first.json()["quantity"].as_i64().unwrap_or_default();
     expect_stock(&context, product, before - sold, &format!("after one order of {sold}")).await?;
     cancel(&context, &user, first).await?;

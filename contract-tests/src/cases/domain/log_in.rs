@@ -25,7 +25,8 @@ pub(super) fn cases() -> Vec<Case> {
             "a username in another case logs in the same user or is refused",
             username_in_another_case,
         ),
-        Case::new("log_in", 200, "concurrent log-ins do not lock the user out", rush).serial(),
+        Case::new("log_in", 200, "concurrent log-ins do not lock the user out", concurrent_log_ins)
+            .serial(),
     ]
 }
 
@@ -65,7 +66,7 @@ async fn username_in_another_case(context: Context) -> Result<(), Failure> {
     equal(&answer, "`user_id`", text(&answer, "user_id")?, user.id.as_str())
 }
 
-async fn rush(context: Context) -> Result<(), Failure> {
+async fn concurrent_log_ins(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let names: Vec<String> = (0..CONCURRENT_LOG_INS).map(|_| context.fresh_name()).collect();
     let attempts =

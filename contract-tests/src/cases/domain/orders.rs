@@ -225,8 +225,8 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
         let some = Pages::of_orders(&context, &user, Some(status)).await?;
         let wanted: Vec<&Value> =
             all.items().map(|(_, order)| order).filter(|order| order["status"] == status).collect();
-        let came: Vec<&Value> = some.items().map(|(_, order)| order).collect();
-        equal(some.last(), &format!("the list of {status} orders"), &came, &wanted)?;
+        let found: Vec<&Value> = some.items().map(|(_, order)| order).collect();
+        equal(some.last(), &format!("the list of {status} orders"), &found, &wanted)?;
     }
     let others: Vec<&Value> = all
         .items()
@@ -236,7 +236,7 @@ async fn sorted_and_filtered(context: Context) -> Result<(), Failure> {
     ensure!(
         others.is_empty(),
         all.last(),
-        "an order is placed or cancelled, but there are {others:?}"
+        "expected only placed and cancelled orders, got {others:?}"
     );
     all.expect(&gone, "the list of all orders")?;
     cancel(&context, &user, &first).await?;
@@ -346,7 +346,8 @@ async fn own_only(context: Context) -> Result<(), Failure> {
     ensure!(
         owners.iter().all(|owner| *owner == other.id),
         &stolen,
-        "expected only the user's own orders for another user's page token, got orders of {owners:?}"
+        "expected only the user's own orders for another user's page token, got orders of \
+         {owners:?}"
     );
 
     for order in &orders {
@@ -359,18 +360,18 @@ async fn another_users(context: Context) -> Result<(), Failure> {
     let user = context.user().await?;
     let (other, product) = (context.other_user(&user).await?, context.product().await?.id);
     let placed = place_order(&context, &user, product, 1).await?;
-    let (id, nobodys) = (text(&placed, "id")?, context.fresh_id().to_string());
+    let (id, unknown) = (text(&placed, "id")?, context.fresh_id().to_string());
     let attempts = |id: &str| {
         let call = |operation: &str| context.call(operation).path("order_id", id).as_user(&other);
         [call("get_order"), call("get_order").header("If-None-Match", "*"), call("cancel_order")]
     };
-    for (theirs, nobodys_answer) in attempts(id).into_iter().zip(attempts(&nobodys)) {
-        let theirs = theirs.expect(404).await?;
-        theirs.problem("order_not_found")?;
+    for (others, unknown_response) in attempts(id).into_iter().zip(attempts(&unknown)) {
+        let others = others.expect(404).await?;
+        others.problem("order_not_found")?;
         same_problem(
-            &theirs,
-            &nobodys_answer.expect(404).await?,
-            [id, &nobodys],
+            &others,
+            &unknown_response.expect(404).await?,
+            [id, &unknown],
             "the response for another user's order, compared with an unknown one,",
         )?;
     }

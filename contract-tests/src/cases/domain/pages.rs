@@ -89,10 +89,9 @@ impl Pages {
         ensure!(
             found == Some(thing.json()),
             self.last(),
-            "{which} must show {}, but {}",
+            "expected {which} to contain {}, got {}",
             thing.json(),
-            found
-                .map_or_else(|| "it is not there".to_owned(), |item| format!("there it is {item}"))
+            found.map_or_else(|| "no such item".to_owned(), ToString::to_string)
         );
         Ok(())
     }
@@ -101,7 +100,7 @@ impl Pages {
         ensure!(
             self.find(thing)?.is_none(),
             self.last(),
-            "{which} must not show {}",
+            "expected {which} not to contain {}",
             thing.json()["id"]
         );
         Ok(())

@@ -17,7 +17,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(
             "register",
             201,
-            "registration creates the requested user without a session, and the names stay taken after deactivation",
+            "registration creates the requested user without a session, and the names stay taken \
+             after deactivation",
             registered_user,
         ),
         Case::new(

@@ -113,11 +113,12 @@ pub(super) async fn expect_stock(
     wanted: i64,
     when: &str,
 ) -> Result<(), Failure> {
-    let (came, answer) = stock(context, product_id).await?;
+    let (got, answer) = stock(context, product_id).await?;
     ensure!(
-        came == wanted,
+        got == wanted,
         &answer,
-        "{when} expected a stock of {wanted} of product {product_id}, got {came} (or another client bought it)"
+        "{when} expected a stock of {wanted} of product {product_id}, got {got} (or another \
+         client bought it)"
     );
     Ok(())
 }
@@ -209,32 +210,32 @@ pub(super) fn integer_member(
 pub(super) fn equal<T: PartialEq + Debug + ?Sized>(
     answer: &Answer,
     what: &str,
-    came: &T,
+    got: &T,
     wanted: &T,
 ) -> Result<(), Failure> {
-    ensure!(came == wanted, answer, "{what}: expected {wanted:?}, got {came:?}");
+    ensure!(got == wanted, answer, "{what}: expected {wanted:?}, got {got:?}");
     Ok(())
 }
 
-pub(super) fn same_resource(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
-    equal(came, &format!("{what}: the body"), came.json(), wanted.json())?;
-    equal(came, &format!("{what}: the entity tag"), came.header("etag")?, wanted.header("etag")?)
+pub(super) fn same_resource(got: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
+    equal(got, &format!("{what}: the body"), got.json(), wanted.json())?;
+    equal(got, &format!("{what}: the entity tag"), got.header("etag")?, wanted.header("etag")?)
 }
 
 /// Expects a replay: equal status, content headers and bytes.
-pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
-    equal(came, &format!("{what}: the status"), &came.status, &wanted.status)?;
+pub(super) fn replayed(got: &Answer, wanted: &Answer, what: &str) -> Result<(), Failure> {
+    equal(got, &format!("{what}: the status"), &got.status, &wanted.status)?;
     for name in ["location", "etag", "content-type"] {
         equal(
-            came,
+            got,
             &format!("{what}: `{name}`"),
-            &came.headers.get(name),
+            &got.headers.get(name),
             &wanted.headers.get(name),
         )?;
     }
     ensure!(
-        came.body == wanted.body,
-        came,
+        got.body == wanted.body,
+        got,
         "{what}: expected the bytes of the first body:\n{}",
         String::from_utf8_lossy(&wanted.body)
     );
@@ -243,22 +244,22 @@ pub(super) fn replayed(came: &Answer, wanted: &Answer, what: &str) -> Result<(),
 
 /// Expects equal problems, except members about the request and these `ids`.
 pub(super) fn same_problem(
-    came: &Answer,
+    got: &Answer,
     wanted: &Answer,
     ids: [&str; 2],
     what: &str,
 ) -> Result<(), Failure> {
-    equal(came, &format!("{what}: the status"), &came.status, &wanted.status)?;
+    equal(got, &format!("{what}: the status"), &got.status, &wanted.status)?;
     equal(
-        came,
+        got,
         &format!("{what}: `www-authenticate`"),
-        &came.headers.get("www-authenticate"),
+        &got.headers.get("www-authenticate"),
         &wanted.headers.get("www-authenticate"),
     )?;
     equal(
-        came,
+        got,
         &format!("{what}: the problem"),
-        &without_identifiers(came.json(), ids),
+        &without_identifiers(got.json(), ids),
         &without_identifiers(wanted.json(), ids),
     )
 }

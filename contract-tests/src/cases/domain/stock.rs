@@ -19,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
             "place_order",
             201,
             "an order takes its pieces out of stock before the response",
-            takes_stock,
+            orders_take_stock,
         )
         .serial(),
         Case::new("place_order", 404, "an unknown product is refused", unknown_product).serial(),
@@ -44,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn takes_stock(context: Context) -> Result<(), Failure> {
+async fn orders_take_stock(context: Context) -> Result<(), Failure> {
     let (user, product) = (context.user().await?, context.product().await?.id);
     let (before, _) = stock(&context, product).await?;
     let (mut left, mut orders) = (before, Vec::new());
@@ -119,7 +119,7 @@ async fn concurrent_cancels(context: Context) -> Result<(), Failure> {
         &context,
         product,
         before,
-        &format!("after an order was cancelled {CANCELLERS} times at once"),
+        &format!("after {CANCELLERS} concurrent cancels of an order"),
     )
     .await?;
     same_resource(
@@ -140,7 +140,7 @@ fn orders_from(stock: i64, shown: &Answer) -> Result<i64, Failure> {
     Ok(orders)
 }
 
-async fn rush<'u>(
+async fn place_concurrently<'u>(
     context: &Context,
     users: [&'u User; 2],
     product: i64,
@@ -162,7 +162,7 @@ async fn conserved(context: Context) -> Result<(), Failure> {
     let other = context.other_user(&user).await?;
     let (before, shown) = stock(&context, product).await?;
     let number = orders_from(before, &shown)?;
-    let orders = rush(&context, [&user, &other], product, number).await?;
+    let orders = place_concurrently(&context, [&user, &other], product, number).await?;
     let sold = pieces(number);
     expect_stock(
         &context,
@@ -189,10 +189,11 @@ async fn mixed(context: Context) -> Result<(), Failure> {
     let other = context.other_user(&user).await?;
     let (before, shown) = stock(&context, product).await?;
     let number = orders_from(before, &shown)?;
-    let first = rush(&context, [&user, &other], product, number).await?;
+    let first = place_concurrently(&context, [&user, &other], product, number).await?;
     // Cancels the first batch while the second is placed.
     let back = join_all(first.iter().map(|(user, order)| cancel(&context, user, order)));
-    let (second, back) = join(rush(&context, [&other, &user], product, number), back).await;
+    let (second, back) =
+        join(place_concurrently(&context, [&other, &user], product, number), back).await;
     back.into_iter().collect::<Result<Vec<_>, _>>()?;
     let (second, kept) = (second?, pieces(number));
     expect_stock(

@@ -12,7 +12,7 @@ const ATTEMPTS: usize = 60;
 /// The limit must be reached within these registrations.
 const REGISTRATIONS: usize = 400;
 /// Concurrency: sequential hashing could be slower than the limit.
-const AT_ONCE: usize = 4;
+const CONCURRENT_REQUESTS: usize = 4;
 
 /// These run last: they lock accounts and count against the address.
 pub(super) fn cases() -> Vec<Case> {
@@ -99,8 +99,8 @@ async fn first_429(
     most: usize,
 ) -> Result<Answer, Failure> {
     let mut last = None;
-    for _ in 0..most / AT_ONCE {
-        let attempts = (0..AT_ONCE).map(|_| request().once().send());
+    for _ in 0..most / CONCURRENT_REQUESTS {
+        let attempts = (0..CONCURRENT_REQUESTS).map(|_| request().once().send());
         for answer in join_all(attempts).await {
             let answer = answer?;
             match answer.status {

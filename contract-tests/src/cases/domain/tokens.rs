@@ -1,4 +1,4 @@
-//! Tokens: valid at once, revoked at once, and only for their user.
+//! Tokens: valid immediately, revoked immediately, and only for their user.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,7 +14,12 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("log_in", 200, "a new token is valid at once, for its user", valid_at_once),
+        Case::new(
+            "log_in",
+            200,
+            "a new token is valid immediately, for its user",
+            valid_immediately,
+        ),
         Case::new(
             "log_out",
             204,
@@ -44,7 +49,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-async fn valid_at_once(context: Context) -> Result<(), Failure> {
+async fn valid_immediately(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
     let answer = log_in(&context, &user.username, &user.password).expect(200).await?;
     equal(&answer, "`user_id`", text(&answer, "user_id")?, user.id.as_str())?;
@@ -65,11 +70,11 @@ async fn valid_at_once(context: Context) -> Result<(), Failure> {
 
 async fn revoked_by_log_out(context: Context) -> Result<(), Failure> {
     let user = context.own_user().await?;
-    let here = token(&context, &user.username, &user.password).await?;
-    let there = token(&context, &user.username, &user.password).await?;
+    let first = token(&context, &user.username, &user.password).await?;
+    let second = token(&context, &user.username, &user.password).await?;
     let order = cancelled_order(&context, &user).await?;
-    context.call("log_out").bearer(&here).expect(204).await?;
-    refused_everywhere(&context, &user, &[&here, &there, &user.token], &order).await?;
+    context.call("log_out").bearer(&first).expect(204).await?;
+    refused_everywhere(&context, &user, &[&first, &second, &user.token], &order).await?;
     // Log-in still works, and the refused requests changed nothing.
     let again = token(&context, &user.username, &user.password).await?;
     let read =
@@ -86,12 +91,12 @@ async fn revoked_by_log_out(context: Context) -> Result<(), Failure> {
 
 async fn revoked_by_password_change(context: Context) -> Result<(), Failure> {
     let mut user = context.own_user().await?;
-    let there = token(&context, &user.username, &user.password).await?;
+    let second = token(&context, &user.username, &user.password).await?;
     let order = cancelled_order(&context, &user).await?;
     let (old, new) = (user.password.clone(), format!("{} and more", context.fresh_name()));
     new_password(&context, &user.id, &user.token, &old, &new).expect(204).await?;
     user.set_password(&new);
-    refused_everywhere(&context, &user, &[&user.token, &there], &order).await?;
+    refused_everywhere(&context, &user, &[&user.token, &second], &order).await?;
     log_in(&context, &user.username, &old).expect(401).await?.problem("invalid_credentials")?;
     let again = token(&context, &user.username, &new).await?;
     context.call("get_user").path("user_id", &user.id).bearer(&again).expect(200).await.map(drop)

@@ -99,7 +99,8 @@ impl Wire<'_> {
             return Ok(());
         }
         Err(self.fail(&format!(
-            "expected nothing after the headers, as {what} has no body (RFC 9110 §6.4.1), got {} bytes, which a client reads as the next response",
+            "expected nothing after the headers, as {what} has no body (RFC 9110 §6.4.1), got {} \
+             bytes, which a client reads as the next response",
             self.body.len()
         )))
     }

@@ -83,7 +83,8 @@ async fn answer(stream: TcpStream, files: &BTreeMap<&'static str, String>) -> st
     let media_type = if path.ends_with(".js") { "text/javascript" } else { "text/html" };
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     stream.shutdown().await

@@ -1,5 +1,5 @@
-//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts in the parent folder have
-//! the checks.
+//! Opens `/docs`, `/reference` and `/problems` of two stores. The scripts in the parent directory
+//! have the checks.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ async fn pages_of_two_stores_are_readable_and_usable() {
             ("user_logged_out", 1),
         ] {
             assert_eq!(
-                words.iter().filter(|came| *came == word).count(),
+                words.iter().filter(|got| *got == word).count(),
                 times,
                 "{word} among {words:?}"
             );
@@ -52,7 +52,7 @@ const REPORTED: [(&str, &str); 17] = [
     ("foreign picture", "a request to another host: http://cdn.example/picture.png"),
     ("foreign request", "a request to another host: http://telemetry.example/beat"),
     ("other port", "a request to another host: http://127.0.0.1:9/"),
-    ("foreign socket", "a connection that is no request: ws://agent.example/"),
+    ("foreign socket", "a connection that is not a request: ws://agent.example/"),
     ("console error", "the console has the error \"broken\""),
     ("console warning", "the console has the warning \"deprecated\""),
     ("exception", "an uncaught exception: uncaught"),
@@ -60,7 +60,7 @@ const REPORTED: [(&str, &str); 17] = [
     ("missing file", "the console has the error \"Failed to load resource"),
     ("no policy", "expected the Content-Security-Policy"),
     ("wider policy", "expected the Content-Security-Policy"),
-    ("not found", "expected 200, came 404"),
+    ("not found", "expected 200, got 404"),
     ("too wide", "px wide in a window of 390 px"),
     ("small letters", "too small to read: <p class=\"\"> \"small print\" in letters of 9 px"),
     ("tiny button", "too small to hit: <button class=\"\"> \"x\" of 10 × 10 px"),
@@ -83,10 +83,10 @@ async fn known_faults_are_reported() {
         reported.keys()
     );
     for (page, fault) in REPORTED {
-        let came = &reported[page];
+        let got = &reported[page];
         assert!(
-            came.iter().any(|text| text.contains(fault)),
-            "{page}: expected a fault with `{fault}`, came {came:#?}"
+            got.iter().any(|text| text.contains(fault)),
+            "{page}: expected a fault with `{fault}`, got {got:#?}"
         );
     }
 }

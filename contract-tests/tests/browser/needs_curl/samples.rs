@@ -78,8 +78,8 @@ impl Call {
     fn is_of(&self, sample: &Sample) -> bool {
         let (of_template, of_call) = (sample.path.split('/'), self.path.split('/'));
         let same_path = of_template.clone().count() == of_call.clone().count()
-            && of_template.zip(of_call).all(|(wanted, came)| {
-                if wanted.starts_with('{') { !came.is_empty() } else { wanted == came }
+            && of_template.zip(of_call).all(|(wanted, got)| {
+                if wanted.starts_with('{') { !got.is_empty() } else { wanted == got }
             });
         self.sample == sample.operation && self.method == sample.method && same_path
     }

@@ -51,7 +51,7 @@ fn extend(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(extend);
-            members.insert("of_tomorrow".to_owned(), json!({ "since": [1.5, null] }));
+            members.insert("future_member".to_owned(), json!({ "since": [1.5, null] }));
         }
         Value::Array(items) => items.iter_mut().for_each(extend),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -75,8 +75,8 @@ pub(crate) fn all() -> Vec<Control> {
                 }
             });
         }),
-        on_answers("members that are not declared", "schemas of responses are open", |answer| answer.edit_json(extend)),
-        on_answers("JSON with other spaces and escapes", "it is the same value", |answer| if let Ok(body) = serde_json::from_slice::<Value>(&answer.body) {
+        on_answers("undeclared members", "schemas of responses are open", |answer| answer.edit_json(extend)),
+        on_answers("JSON with other whitespace and escapes", "it is the same value", |answer| if let Ok(body) = serde_json::from_slice::<Value>(&answer.body) {
             let text = serde_json::to_string_pretty(&body).expect("a value is JSON");
             answer.body = text.replace("\"placed\"", "\"pl\\u0061ced\"").into();
         }),
@@ -85,15 +85,15 @@ pub(crate) fn all() -> Vec<Control> {
                 answer.set("content-type", &media_type);
             }
         }),
-        on_answers("headers that are not declared", "responses may have more headers", |answer| {
-            answer.set("x-of-tomorrow", "1");
+        on_answers("undeclared headers", "responses may have more headers", |answer| {
+            answer.set("x-future", "1");
             answer.set("server", "another one");
             answer.set("vary", "accept-encoding");
             answer.add("set-cookie", "a=1");
             answer.add("set-cookie", "b=2");
         }),
-        on_answers("answers in chunks", "HTTP leaves it to the server", |answer| answer.framing = Framing::Chunked),
-        on_answers("each answer closes its connection", "HTTP leaves it to the server", |answer| answer.set("connection", "close")),
+        on_answers("chunked responses", "HTTP leaves it to the server", |answer| answer.framing = Framing::Chunked),
+        on_answers("each response closes its connection", "HTTP leaves it to the server", |answer| answer.set("connection", "close")),
         Control {
             name: "other version numbers",
             allowed: "entity tags are opaque",

@@ -43,12 +43,12 @@ fn in_another_scheme(request: &Request) -> Option<String> {
 #[rustfmt::skip] // a table
 pub(super) fn all() -> Vec<Mutant> {
     vec![
-        mutant("a token outlives a log-out", &["log_out"], "revokes every token, from the next request on", "answers 204 without forwarding it, if the token is valid",
+        mutant("a token outlives a log-out", &["log_out"], "revokes every token, from the next request on", "returns 204 without forwarding it, if the token is valid",
             handle(|upstream, request| Box::pin(async move {
                 let known = request.token().is_some_and(|token| upstream.memory().login_of_token(token).is_some());
                 if known { Answer::new(204) } else { upstream.send(&request).await }
             }))),
-        mutant("a log-out of one device", &["log_out"], "revokes every token of the user, on every device", "revokes only the sent token",
+        mutant("a log-out revokes only one token", &["log_out"], "revokes every token of the user, on every device", "revokes only the sent token",
             handle_all(|upstream, request| Box::pin(async move {
                 let token = request.token().map(str::to_owned).filter(|token| upstream.memory().login_of_token(token).is_some());
                 let Some(token) = token else { return upstream.send(&request).await };
@@ -70,7 +70,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 if changed && answer.status == 204 { upstream.memory().marks.insert(token); }
                 answer
             }))),
-        mutant("an old password still logs in", &["change_password"], "replaces the user's own password", "sends the new one when the old one comes",
+        mutant("an old password still logs in", &["change_password"], "replaces the user's own password", "sends the new one in place of the old one",
             handle_all(|upstream, mut request| Box::pin(async move {
                 let body = request.json();
                 let words = |username: &str, password: &serde_json::Value| format!("{username} {}", password.as_str().unwrap_or_default());
@@ -87,7 +87,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a token outlives its user", &["deactivate_user"], "every token is revoked from the next request on", "refuses log-ins, and forwards everything else",
+        mutant("a token outlives its user", &["deactivate_user"], "every token is revoked from the next request on", "refuses log-ins and forwards everything else",
             handle_all(|upstream, mut request| Box::pin(async move {
                 let own = request.token().and_then(|token| upstream.memory().login_of_token(token)).filter(|login| login.user_id == request.id());
                 match (request.operation(), own) {
@@ -103,7 +103,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 upstream.send(&request).await
             }))),
-        mutant("a deactivated user logs in", &["deactivate_user"], "logging in is refused as for an unknown user", "logs out instead of deactivating",
+        mutant("a deactivated user logs in", &["deactivate_user"], "log-ins are refused as for an unknown user", "logs out instead of deactivating",
             handle(|upstream, request| Box::pin(async move {
                 let own = request.token().and_then(|token| upstream.memory().login_of_token(token)).is_some_and(|login| login.user_id == request.id());
                 if !own { return upstream.send(&request).await }
@@ -113,13 +113,13 @@ pub(super) fn all() -> Vec<Mutant> {
                 answer.edit_json(|problem| problem["instance"] = request.path().into());
                 answer
             }))),
-        mutant("no token is needed to list orders", &["list_orders"], "the operation needs a token", "adds one of its own",
+        mutant("no token is needed to list orders", &["list_orders"], "the operation needs a token", "adds a valid one",
             handle(|upstream, request| with_own_token(upstream, request, |request| request.header("authorization").is_none()))),
-        mutant("no token is needed to order", &["place_order"], "the operation needs a token", "adds one of its own",
+        mutant("no token is needed to order", &["place_order"], "the operation needs a token", "adds a valid one",
             handle(|upstream, request| with_own_token(upstream, request, |request| request.header("authorization").is_none()))),
-        mutant("any word is a token", &["list_orders"], "a token that is not valid answers 401", "sends one of its own in place of it",
+        mutant("any text is accepted as a token", &["list_orders"], "an invalid token returns 401", "sends a valid one in place of it",
             handle(|upstream, request| with_own_token(upstream, request, |request| request.header("authorization").is_some()))),
-        mutant("a token with a forged signature", &["get_user"], "a token that is not valid answers 401", "sends the user's own in place of one that begins in the same way",
+        mutant("a token with a forged signature", &["get_user"], "an invalid token returns 401", "sends the user's valid token if the payload is the same",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let Some(user) = upstream.memory().login(request.id()).filter(|_| answer.status == 401) else { return answer };
@@ -127,14 +127,14 @@ pub(super) fn all() -> Vec<Mutant> {
                 let forged = request.token().and_then(payload).is_some_and(|sent| Some(sent) == payload(&user.token));
                 if forged { upstream.send(&request.with_token(&user.token)).await } else { answer }
             }))),
-        mutant("the scheme is never looked at", &["list_orders"], "the token is sent as `Bearer`", "takes it in any scheme",
+        mutant("any authorization scheme is accepted", &["list_orders"], "the authorization scheme is `Bearer`", "sends `Bearer` in place of any scheme",
             handle(|upstream, request| Box::pin(async move {
                 match in_another_scheme(&request) {
                     Some(token) => upstream.send(&request.with_token(&token)).await,
                     None => upstream.send(&request).await,
                 }
             }))),
-        mutant("an expired token is good", &["get_user"], "an expired token answers 401", "sends one of its own in place of one that it has never seen",
+        mutant("an expired token is accepted", &["get_user"], "an expired token returns 401", "sends a valid one in place of an unknown one",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let jwt = request.token().is_some_and(|token| token.split('.').count() == 3);
@@ -143,7 +143,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 let token = upstream.own_token().await;
                 upstream.send(&request.with_token(&token)).await
             }))).given(SuiteInput::ExpiredToken),
-        mutant("a wrong password logs in", &["log_in"], "a wrong password answers 401", "sends the right one",
+        mutant("a wrong password logs in", &["log_in"], "a wrong password returns 401", "sends the right one",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let name = request.json()["username"].as_str().unwrap_or_default().to_owned();
@@ -151,7 +151,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 request.edit_json(|body| body["password"] = login.password.into());
                 upstream.send(&request).await
             }))),
-        mutant("log-ins without a limit", &["log_in"], "attempts are limited for each account and each address", "answers 401 where the store says 429",
+        mutant("log-ins without a limit", &["log_in"], "attempts are limited per account and address", "returns 401 in place of 429",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status != 429 { return answer }
@@ -159,26 +159,26 @@ pub(super) fn all() -> Vec<Mutant> {
                 refused.set("www-authenticate", "Bearer");
                 refused
             }))),
-        mutant("password changes without a limit", &["change_password"], "a wrong current password counts as a wrong password", "answers 403 where the store says 429",
+        mutant("password changes without a limit", &["change_password"], "a wrong current password counts as a wrong password", "returns 403 in place of 429",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status == 429 { Answer::problem(&request, 403, "wrong_password") } else { answer }
             }))),
-        mutant("registrations without a limit", &["register"], "registrations are limited for each client address", "answers 409 where the store says 429",
+        mutant("registrations without a limit", &["register"], "registrations are limited per client address", "returns 409 in place of 429",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status == 429 { Answer::problem(&request, 409, "username_taken") } else { answer }
             }))),
-        mutant("a common password", &["register"], "the most common passwords are refused", "takes another one in its place",
+        mutant("a common password is accepted", &["register"], "the most common passwords are refused", "sends another one in its place",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status != 422 { return answer }
                 request.edit_json(|body| body["password"] = json!("nine lychees and a kite"));
                 upstream.send(&request).await
             }))),
-        mutant("an invalid new token", &["log_in"], "logging in gives a token", "gives an unsigned one",
+        mutant("an invalid new token", &["log_in"], "a log-in returns a token", "returns an unsigned one",
             edit_answers(200, |_, answer| answer.edit_json(|body| body["access_token"] = json!("eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")))),
-        mutant("a token of another user", &["log_in"], "`user_id` is whose the token is", "makes an id up",
+        mutant("a token of another user", &["log_in"], "`user_id` is the token's user", "generates another id",
             edit_answers(200, |_, answer| answer.edit_json(|body| body["user_id"] = json!(uuid::Uuid::now_v7())))),
     ]
 }

@@ -38,23 +38,23 @@ async fn first_of(upstream: &Upstream, request: &Request) -> Answer {
 #[rustfmt::skip] // a table
 pub(super) fn all() -> Vec<Mutant> {
     vec![
-        mutant("products by descending id", &["list_products"], "the catalogue is by ascending id", "turns each page round",
+        mutant("products by descending id", &["list_products"], "products are sorted by ascending id", "reverses each page",
             edit_json_of(200, |page| items(page).reverse())),
-        mutant("the oldest order first", &["list_orders"], "orders are newest first", "turns each page round",
+        mutant("the oldest order first", &["list_orders"], "orders are newest first", "reverses each page",
             edit_json_of(200, |page| items(page).reverse())),
-        mutant("a list that leaves something out", &["list_products"], "the pages combined are the whole list", "drops the last item of each page of several",
+        mutant("pages without their last item", &["list_products"], "the combined pages are the whole list", "drops the last item of each page of several",
             edit_json_of(200, |page| if items(page).len() > 1 { items(page).pop(); })),
-        mutant("pages that leave something out", &["list_products"], "the pages combined are the whole list", "empties every page between the first and the last",
+        mutant("empty pages between the first and the last", &["list_products"], "the combined pages are the whole list", "empties every page between the first and the last",
             edit_answers(200, |request, answer| {
                 if request.parameter("page_token").is_some() && !answer.json()["next_page"].is_null() {
                     answer.edit_json(|page| items(page).clear());
                 }
             })),
-        mutant("an item on two pages", &["list_products"], "the pages combined have each item once", "puts the first item of the list in place of a later one",
+        mutant("an item on two pages", &["list_products"], "the combined pages have each item once", "puts the first item of the list in place of a later one",
             handle(first_again)),
-        mutant("an order on two pages", &["list_orders"], "the pages combined have each item once", "puts the newest order in place of a later one",
+        mutant("an order on two pages", &["list_orders"], "the combined pages have each item once", "puts the newest order in place of a later one",
             handle(first_again)),
-        mutant("a list without an end", &["list_products"], "`next_page` is null on the last page", "gives the second page's token on the last one",
+        mutant("an endless list", &["list_products"], "`next_page` is null on the last page", "sends the second page's token on the last one",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 200 && answer.json()["next_page"].is_null() {
@@ -63,15 +63,15 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a list of one page", &["list_orders"], "`next_page` is the token of the next page", "says null",
+        mutant("a list that ends after one page", &["list_orders"], "`next_page` is the token of the next page", "writes null",
             edit_json_of(200, |page| page["next_page"] = Value::Null)),
         mutant("a list without `next_page`", &["list_products"], "`next_page` is the token of the next page", "drops the member",
             edit_json_of(200, |page| { page.as_object_mut().and_then(|page| page.shift_remove("next_page")); })),
         mutant("a `limit` that is ignored", &["list_products"], "a page has at most `limit` items", "drops it",
             edit_requests(|request| request.retain_query(|name, value| name != "limit" || value.parse::<i32>().is_ok_and(|limit| !(1..=100).contains(&limit))))),
-        mutant("a filter by category that is ignored", &["list_products"], "only products of exactly this category", "drops it",
+        mutant("a category filter that is ignored", &["list_products"], "only products of exactly this category", "drops it",
             edit_requests(|request| request.retain_query(|name, value| name != "category" || value.is_empty()))),
-        mutant("a filter by category that takes more", &["list_products"], "only products of *exactly* this category", "takes a category in lower case for the same",
+        mutant("a category filter that ignores case", &["list_products"], "only products of *exactly* this category", "ignores the case of the category",
             handle(|upstream, mut request| Box::pin(async move {
                 if let Some(wanted) = request.parameter("category") {
                     let mut every = request.clone();
@@ -89,9 +89,9 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 upstream.send(&request).await
             }))),
-        mutant("a filter by status that is ignored", &["list_orders"], "only orders of this status", "drops it",
+        mutant("a status filter that is ignored", &["list_orders"], "only orders of this status", "drops it",
             edit_requests(|request| request.retain_query(|name, value| name != "status" || !matches!(value, "placed" | "cancelled")))),
-        mutant("a filter that following pages forget", &["list_orders"], "the token carries the filter", "gives the token of the list without the filter",
+        mutant("a filter that applies only to the first page", &["list_orders"], "the token carries the filter", "sends the token of the list without the filter",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if request.parameter("status").is_some() && request.parameter("page_token").is_none() && answer.status == 200 {
@@ -102,11 +102,11 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("another user's orders in the list", &["list_orders"], "the user's own orders", "adds those of another user",
+        mutant("another user's orders in the list", &["list_orders"], "the user's own orders", "adds another user's",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let owner = request.token().and_then(|token| upstream.memory().login_of_token(token));
-                let another = owner.and_then(|owner| upstream.memory().login_of_another(&owner.user_id));
+                let another = owner.and_then(|owner| upstream.memory().login_of_another_user(&owner.user_id));
                 if let (200, Some(another)) = (answer.status, another) {
                     let mut request = Request::new(hyper::Method::GET, "/orders?limit=1").with_token(&another.token);
                     let order = serde_json::json!({ "product_id": 1, "quantity": 1 });
@@ -121,11 +121,11 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a new order is not in the list", &["list_orders"], "the list has all orders of the user", "drops the newest",
+        mutant("a new order is not in the list", &["list_orders"], "the list has all orders of the user", "drops the newest order",
             edit_json_of(200, |page| if !items(page).is_empty() { items(page).remove(0); })),
         mutant("an item in the list differs from the single resource", &["list_products", "get_product"], "the list equals the catalogue", "doubles the prices",
             edit_json_of(200, |page| for item in page.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() { item["price_cents"] = item["price_cents"].as_i64().map(|price| 2 * price).into(); })),
-        mutant("`limit` past its bound", &["list_orders"], "`limit` has the maximum 100; past it the answer is 400", "takes 101 for 100",
+        mutant("a `limit` over its maximum", &["list_orders"], "`limit` has the maximum 100; above, the status is 400", "sends 100 in place of 101",
             edit_requests(|request| {
                 let mut query = request.query();
                 for (name, value) in &mut query {
@@ -135,7 +135,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 request.set_query(&query);
             })),
-        mutant("a page of none", &["list_products"], "`limit` has the minimum 1; below it the answer is 400", "answers `limit=0` with no items",
+        mutant("a `limit` of zero", &["list_products"], "`limit` has the minimum 1; below, the status is 400", "returns no items for `limit=0`",
             handle(|upstream, mut request| Box::pin(async move {
                 let none = request.parameter("limit").is_some_and(|limit| limit == "0");
                 if none {
@@ -147,9 +147,9 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("an unknown status is no filter", &["list_orders"], "`status` is `placed` or `cancelled`; else the answer is 400", "drops others",
+        mutant("an unknown status filter is ignored", &["list_orders"], "`status` is `placed` or `cancelled`; otherwise, the status is 400", "drops an unknown one",
             edit_requests(|request| request.retain_query(|name, value| name != "status" || matches!(value, "placed" | "cancelled")))),
-        mutant("an empty list without a token", &["list_orders"], "a list needs a token", "answers 200 with no items",
+        mutant("an empty list without a token", &["list_orders"], "a list needs a token", "returns 200 with no items",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if request.operation() == Some("list_orders") && answer.status == 401 {

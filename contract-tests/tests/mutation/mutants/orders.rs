@@ -57,14 +57,14 @@ pub(super) fn all() -> Vec<Mutant> {
     vec![
         mutant("a replay with a new id", &["place_order"], "the same key and body return the first order again", "drops `Idempotency-Key`",
             edit_requests(|request| if request.header("idempotency-key").is_some_and(|key| key.len() <= 255) { request.headers.remove("idempotency-key"); })),
-        mutant("a replay with another body is a new order", &["place_order"], "a key with another body answers 422", "sends it without the key",
+        mutant("a replay with another body is a new order", &["place_order"], "a key with another body returns 422", "sends it without the key",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status != 422 { return answer }
                 request.headers.remove("idempotency-key");
                 upstream.send(&request).await
             }))),
-        mutant("a replay with another body is the first order", &["place_order"], "a key with another body answers 422", "sends the first body",
+        mutant("a replay with another body is the first order", &["place_order"], "a key with another body returns 422", "sends the first body",
             handle(|upstream, mut request| Box::pin(async move {
                 if let Some((key, _)) = key(&request) {
                     let body = String::from_utf8_lossy(&request.body).into_owned();
@@ -74,7 +74,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 upstream.send(&request).await
             }))),
-        mutant("a replay that is not the same byte for byte", &["place_order"], "the first order again, with the same status, headers and body", "writes it with spaces the second time",
+        mutant("a replay with other bytes", &["place_order"], "a replay has the same status, headers and body", "writes it with spaces the second time",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if let (Some((key, _)), 201) = (key(&request), answer.status) && !upstream.memory().marks.insert(key) {
@@ -82,7 +82,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a replay shows what became of the order", &["place_order"], "the first order again, with the same status, headers and body", "says `cancelled` if it was cancelled since",
+        mutant("a replay shows a later cancellation", &["place_order"], "a replay has the same status, headers and body", "writes `cancelled` if the order was cancelled",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if request.operation() == Some("cancel_order") && answer.status == 200 {
@@ -95,7 +95,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a replay with another `ETag`", &["place_order"], "the first order again, with the same status, headers and body", "says `\"2\"` the second time",
+        mutant("a replay with another `ETag`", &["place_order"], "a replay has the same status, headers and body", "sends `\"2\"` the second time",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if let (Some((key, _)), 201) = (key(&request), answer.status) && !upstream.memory().marks.insert(key) {
@@ -103,7 +103,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("keys are shared by all users", &["place_order"], "keys belong to a user", "gives the first user's order to any user with the key",
+        mutant("keys are shared by all users", &["place_order"], "keys belong to a user", "returns the first user's order to any user with the key",
             handle(|upstream, mut request| Box::pin(async move {
                 if let (Some((_, key)), Some(token)) = (key(&request), request.token()) {
                     let first = upstream.memory().notes.entry(key.to_owned()).or_insert(token.to_owned()).clone();
@@ -111,7 +111,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 upstream.send(&request).await
             }))),
-        mutant("a refusal that is remembered", &["place_order"], "a refused order does not consume its key", "answers 422 when its key comes again",
+        mutant("a refused order consumes its key", &["place_order"], "a refused order does not consume its key", "returns 422 for the same key",
             handle(|upstream, request| Box::pin(async move {
                 let Some((key, _)) = key(&request) else { return upstream.send(&request).await };
                 if upstream.memory().marks.contains(&key) {
@@ -121,19 +121,19 @@ pub(super) fn all() -> Vec<Mutant> {
                 if matches!(answer.status, 404 | 409) { upstream.memory().marks.insert(key); }
                 answer
             }))),
-        mutant("a total for one piece", &["place_order"], "the total is what all pieces cost together", "says the price of one",
+        mutant("a total for one piece", &["place_order"], "the total is the price of all pieces", "writes the price of one",
             edit_json_of(201, |order| order["total_price_cents"] = order["unit_price_cents"].clone())),
-        mutant("a total with a discount", &["get_order"], "the total is what all pieces cost together", "says one less",
+        mutant("a total with a discount", &["get_order"], "the total is the price of all pieces", "subtracts one",
             edit_json_of(200, |order| order["total_price_cents"] = order["total_price_cents"].as_i64().map(|total| total - 1).into())),
-        mutant("another price than the product's", &["place_order"], "buys at the price of this moment", "says one more for each piece, and in all",
+        mutant("another price than the product's", &["place_order"], "the order has the current price", "adds one to the price and to the total",
             edit_json_of(201, |order| {
                 let price = order["unit_price_cents"].as_i64().unwrap_or(0) + 1;
                 order["unit_price_cents"] = price.into();
                 order["total_price_cents"] = order["quantity"].as_i64().map(|quantity| quantity * price).into();
             })),
-        mutant("fewer pieces than ordered", &["place_order"], "one to three pieces, or none", "sends an order for three as one for two",
+        mutant("fewer pieces than ordered", &["place_order"], "an order is filled completely or refused", "sends an order for three as one for two",
             edit_requests(|request| request.edit_json(|body| if body["quantity"] == 3 { body["quantity"] = 2.into() }))),
-        mutant("fewer pieces leave the shelf than are sold", &["place_order"], "the stock is what can still be sold", "shows one piece more for each order",
+        mutant("the stock falls by less than was sold", &["place_order"], "the stock is the number of unsold pieces", "shows one piece more for each order",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if request.operation() == Some("place_order") && answer.status == 201 {
@@ -142,26 +142,26 @@ pub(super) fn all() -> Vec<Mutant> {
                 show_stock(&upstream, &request, &mut answer);
                 answer
             }))),
-        mutant("another product than ordered", &["place_order"], "the order has the ordered product", "names the next one",
+        mutant("another product than ordered", &["place_order"], "the order has the ordered product", "writes the id of the next one",
             edit_json_of(201, |order| order["product_id"] = order["product_id"].as_i64().map(|id| id % 3 + 1).into())),
-        mutant("an order of an unknown user", &["place_order"], "`user_id` is who ordered", "makes an id up",
+        mutant("an order of an unknown user", &["place_order"], "`user_id` is the buyer", "generates another id",
             edit_json_of(201, |order| order["user_id"] = uuid::Uuid::now_v7().to_string().into())),
-        mutant("an order that is not as it was placed", &["get_order"], "reads the order", "says one piece less, at the same price for each",
+        mutant("an order with fewer pieces than were placed", &["get_order"], "reads the order", "writes one piece less, at the same price per piece",
             edit_json_of(200, |order| {
                 let quantity = order["quantity"].as_i64().map_or(1, |quantity| (quantity - 1).max(1));
                 order["quantity"] = quantity.into();
                 order["total_price_cents"] = order["unit_price_cents"].as_i64().map(|price| price * quantity).into();
             })),
-        mutant("a new order that is cancelled", &["place_order"], "a new order is `placed`", "says `cancelled`, with a time",
+        mutant("a new order that is cancelled", &["place_order"], "a new order is `placed`", "writes `cancelled`, with a time",
             edit_json_of(201, |order| {
                 order["status"] = "cancelled".into();
                 order["cancelled_at"] = order["created_at"].clone();
             })),
-        mutant("`cancelled_at` while it is placed", &["place_order"], "`cancelled_at` is null while it is placed", "says the time of the order",
+        mutant("`cancelled_at` of a placed order", &["place_order"], "`cancelled_at` is null while it is placed", "writes the time of the order",
             edit_json_of(201, |order| order["cancelled_at"] = order["created_at"].clone())),
-        mutant("a cancelled order without its time", &["cancel_order"], "`cancelled_at` says when it was cancelled", "says null",
+        mutant("a cancelled order without its time", &["cancel_order"], "`cancelled_at` is the time of the cancellation", "writes null",
             edit_json_of(200, |order| order["cancelled_at"] = Value::Null)),
-        mutant("ids that are not growing", &["place_order", "list_orders"], "later orders have greater ids", "reverses the time in ids",
+        mutant("ids that do not grow with time", &["place_order", "list_orders"], "later orders have greater ids", "reverses the time in ids",
             handle_all(|upstream, mut request| Box::pin(async move {
                 if let Some(turned) = Some(request.id()).filter(|_| request.path().starts_with("/orders/")).and_then(reverse_time) {
                     request.target = request.target.replacen(request.id(), &turned, 1);
@@ -174,7 +174,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("cancelling restocks twice", &["cancel_order"], "puts its pieces back into stock, exactly once", "shows a stock that is higher by them",
+        mutant("cancelling restocks twice", &["cancel_order"], "returns its pieces to the stock exactly once", "shows a stock that is higher by them",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let first = request.operation() == Some("cancel_order") && answer.status == 200 && upstream.memory().marks.insert(request.id().to_owned());
@@ -182,7 +182,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 show_stock(&upstream, &request, &mut answer);
                 answer
             }))),
-        mutant("cancelling never restocks", &["cancel_order"], "puts its pieces back into stock, exactly once", "shows a stock that is lower by them",
+        mutant("cancelling never restocks", &["cancel_order"], "returns its pieces to the stock exactly once", "shows a stock that is lower by them",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let first = request.operation() == Some("cancel_order") && answer.status == 200 && upstream.memory().marks.insert(request.id().to_owned());
@@ -190,7 +190,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 show_stock(&upstream, &request, &mut answer);
                 answer
             }))),
-        mutant("cancelling again restocks again", &["cancel_order"], "puts its pieces back into stock, exactly once", "shows a stock that is higher by them from the second time on",
+        mutant("a repeated cancel restocks again", &["cancel_order"], "returns its pieces to the stock exactly once", "shows a stock that is higher by them from the second time on",
             handle_all(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 let again = request.operation() == Some("cancel_order") && answer.status == 200 && !upstream.memory().marks.insert(request.id().to_owned());
@@ -198,7 +198,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 show_stock(&upstream, &request, &mut answer);
                 answer
             }))),
-        mutant("cancelling does nothing", &["cancel_order"], "cancels the order", "reads the order, and writes `cancelled` into it",
+        mutant("cancelling does nothing", &["cancel_order"], "cancels the order", "reads the order and writes `cancelled` into it",
             handle(|upstream, request| Box::pin(async move {
                 let mut read = request.clone();
                 read.method = Method::GET;
@@ -215,7 +215,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("cancelling again is another time", &["cancel_order"], "cancelling again returns the same order again", "says a later `cancelled_at`",
+        mutant("a repeated cancel changes `cancelled_at`", &["cancel_order"], "a repeated cancel returns the same order", "writes a later `cancelled_at`",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 200 && !upstream.memory().marks.insert(request.id().to_owned()) {
@@ -223,21 +223,21 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("another user cancels", &["cancel_order"], "cancels an order of the user; any other answers 404", "sends the owner's token",
+        mutant("another user cancels", &["cancel_order"], "cancels an order of the user; any other returns 404", "sends the owner's token",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let owner = upstream.memory().login_of_order(request.id());
                 match owner { Some(owner) if answer.status == 404 => upstream.send(&request.with_token(&owner.token)).await, _ => answer }
             }))),
-        mutant("another user's order is served", &["get_order"], "reads an order of the user; any other answers 404", "sends the owner's token",
+        mutant("another user's order is readable", &["get_order"], "reads an order of the user; any other returns 404", "sends the owner's token",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let owner = upstream.memory().login_of_order(request.id());
                 match owner { Some(owner) if answer.status == 404 => upstream.send(&request.with_token(&owner.token)).await, _ => answer }
             }))),
-        mutant("an `ETag` that outlives a change", &["get_order"], "304 only while nothing has changed", "always answers 304 to `If-None-Match` when there is the order",
+        mutant("304 for a changed order", &["get_order"], "304 only while nothing has changed", "returns 304 to every `If-None-Match` if the order exists",
             edit_answers(200, answer_304)),
-        mutant("more is sold than the stock", &["place_order"], "an order beyond the stock answers 409 and sells nothing", "makes an order up",
+        mutant("an order beyond the stock is accepted", &["place_order"], "an order beyond the stock returns 409 and sells nothing", "generates an order",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 409 && let Some(owner) = request.token().and_then(|token| upstream.memory().login_of_token(token)) {
@@ -254,7 +254,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))).given(SuiteInput::ExhaustStock),
-        mutant("the last pieces are sold in part", &["place_order"], "one to three pieces, or none", "sells one where three are too many",
+        mutant("an order is filled partially", &["place_order"], "an order is filled completely or refused", "sells one if fewer than three are left",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status != 409 { return answer }
@@ -266,14 +266,14 @@ pub(super) fn all() -> Vec<Mutant> {
                 });
                 answer
             }))).given(SuiteInput::ExhaustStock),
-        mutant("a key with a space", &["place_order"], "`Idempotency-Key` matches `^[!-~]{1,255}$`; else the answer is 400", "drops a key that is none",
+        mutant("a key with a space is accepted", &["place_order"], "`Idempotency-Key` matches `^[!-~]{1,255}$`; otherwise, the status is 400", "drops an invalid key",
             edit_requests(|request| if request.headers.get("idempotency-key").is_some_and(|key| key.as_bytes().iter().any(|byte| !(b'!'..=b'~').contains(byte))) { request.headers.remove("idempotency-key"); })),
-        mutant("a key that is too long", &["place_order"], "`Idempotency-Key` has at most 255 characters; past them the answer is 400", "cuts it off",
+        mutant("a key that is too long is accepted", &["place_order"], "`Idempotency-Key` has at most 255 characters; above, the status is 400", "truncates it",
             edit_requests(|request| if let Some(key) = request.header("idempotency-key").filter(|key| key.len() == 256) {
                 let short = HeaderValue::try_from(&key[..255]).expect("a part of a header is one");
                 request.headers.insert("idempotency-key", short);
             })),
-        mutant("a product whose stock is never less", &["get_product"], "the current stock", "always says the first one",
+        mutant("a stock that never falls", &["get_product"], "the current stock", "always writes the first one",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 200 {
@@ -283,7 +283,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("an `ETag` that a sale does not change", &["get_product"], "the `ETag` is made from the version", "always says `\"1\"`",
+        mutant("an `ETag` that a sale does not change", &["get_product"], "the `ETag` is made from the version", "always sends `\"1\"`",
             edit_answers(200, |_, answer| answer.set("etag", "\"1\""))),
     ]
 }

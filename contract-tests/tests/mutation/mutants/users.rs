@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Performs another user's request as the owner.
-fn as_the_owner(upstream: Upstream, request: Request) -> AnswerFuture {
+fn with_owners_token(upstream: Upstream, request: Request) -> AnswerFuture {
     Box::pin(async move {
         let answer = upstream.send(&request).await;
         let user = upstream.memory().login(request.id());
@@ -56,24 +56,24 @@ fn register_despite_conflict(
 #[rustfmt::skip] // a table
 pub(super) fn all() -> Vec<Mutant> {
     vec![
-        mutant("another user is served", &["get_user"], "reads the caller; any other id answers 404", "sends that user's token", handle(as_the_owner)),
-        mutant("another user changes a user", &["update_user"], "any other user answers 404", "sends that user's token", handle(as_the_owner)),
-        mutant("another user deactivates a user", &["deactivate_user"], "deactivates the caller; any other answers 404", "sends that user's token", handle(as_the_owner)),
-        mutant("another user changes a password", &["change_password"], "replaces the user's own password; any other user answers 404", "sends that user's token and password",
+        mutant("another user is readable", &["get_user"], "reads the caller; any other id returns 404", "sends that user's token", handle(with_owners_token)),
+        mutant("another user changes a user", &["update_user"], "any other user returns 404", "sends that user's token", handle(with_owners_token)),
+        mutant("another user deactivates a user", &["deactivate_user"], "deactivates the caller; any other returns 404", "sends that user's token", handle(with_owners_token)),
+        mutant("another user changes a password", &["change_password"], "replaces the user's own password; any other user returns 404", "sends that user's token and password",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let Some(user) = upstream.memory().login(request.id()).filter(|_| answer.status == 404) else { return answer };
                 request.edit_json(|body| body["current_password"] = user.password.into());
                 upstream.send(&request.with_token(&user.token)).await
             }))),
-        mutant("a password is changed without the current one", &["change_password"], "the current password is required; a wrong one answers 403", "sends the right one",
+        mutant("a password is changed without the current one", &["change_password"], "the current password is required; a wrong one returns 403", "sends the right one",
             handle(|upstream, mut request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 let Some(user) = upstream.memory().login(request.id()).filter(|_| answer.status == 403) else { return answer };
                 request.edit_json(|body| body["current_password"] = user.password.into());
                 upstream.send(&request).await
             }))),
-        mutant("a password is not changed", &["change_password"], "replaces the password", "logs out instead, when the current password is right",
+        mutant("a password is not changed", &["change_password"], "replaces the password", "logs out instead if the current password is right",
             handle(|upstream, request| Box::pin(async move {
                 let body = request.json();
                 let right = upstream.memory().login(request.id()).is_some_and(|user| body["current_password"] == *user.password);
@@ -85,9 +85,9 @@ pub(super) fn all() -> Vec<Mutant> {
                 answer.edit_json(|problem| problem["instance"] = request.path().into());
                 answer
             }))),
-        mutant("`If-Match` is ignored", &["update_user"], "with `If-Match`, only if the user has not changed since", "drops it",
+        mutant("`If-Match` is ignored", &["update_user"], "`If-Match` with an outdated version changes nothing", "drops it",
             edit_requests(|request| { request.headers.remove("if-match"); })),
-        mutant("a change that was refused is made", &["update_user"], "if `If-Match` names another version nothing is changed", "makes the change, and answers 412",
+        mutant("a refused change is made", &["update_user"], "`If-Match` with an outdated version changes nothing", "makes the change and returns 412",
             handle(|upstream, request| Box::pin(async move {
                 let answer = upstream.send(&request).await;
                 if answer.status == 412 {
@@ -101,17 +101,17 @@ pub(super) fn all() -> Vec<Mutant> {
             edit_requests(|request| { request.headers.remove("if-none-match"); })),
         mutant("`If-None-Match` is ignored by products", &["get_product"], "304 while nothing has changed", "drops it",
             edit_requests(|request| { request.headers.remove("if-none-match"); })),
-        mutant("`If-None-Match` with several tags", &["get_product"], "if one of the entity tags is the present one, the answer is 304", "passes on one tag alone",
+        mutant("`If-None-Match` with several tags", &["get_product"], "304 if one of the entity tags is current", "forwards only one tag",
             edit_requests(|request| if request.header("if-none-match").is_some_and(|tags| tags.contains(',')) { request.headers.remove("if-none-match"); })),
         mutant("`If-None-Match: *`", &["get_order"], "`*` stands for any version", "drops it",
             edit_requests(|request| if request.header("if-none-match") == Some("*") { request.headers.remove("if-none-match"); })),
-        mutant("304 after a change", &["get_user"], "304 only while nothing has changed", "always answers 304 to `If-None-Match` when there is the user",
+        mutant("304 after a change", &["get_user"], "304 only while nothing has changed", "returns 304 to every `If-None-Match` if the user exists",
             edit_answers(200, answer_304)),
-        mutant("a change of one member changes another", &["update_user"], "changes the members that are sent and no other", "makes up the `email` that was not sent",
+        mutant("a change of one member changes another", &["update_user"], "changes only the sent members", "generates an `email` if none was sent",
             edit_requests(|request| request.edit_json(|body| if body["username"].is_string() && body.get("email").is_none() {
                 body["email"] = format!("{}@blank.example.com", merch_test_store::fresh_name()).into();
             }))),
-        mutant("a change that blanks what was not sent", &["update_user"], "changes the members that are sent and no other", "shows an empty `username` when none was sent",
+        mutant("a change that blanks an absent member", &["update_user"], "changes only the sent members", "shows an empty `username` when none was sent",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer = upstream.send(&request).await;
                 if answer.status == 200 && request.json().get("username").is_none() {
@@ -119,7 +119,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a change that is not kept", &["update_user"], "changes the members that are sent", "shows it in the answer without forwarding it",
+        mutant("a change that is not stored", &["update_user"], "changes the sent members", "shows it in the response without forwarding it",
             handle(|upstream, mut request| Box::pin(async move {
                 let sent = request.json();
                 let answer = upstream.send(&Request { method: Method::GET, target: request.target.clone(), headers: request.headers.clone(), body: bytes::Bytes::new() }).await;
@@ -135,25 +135,25 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("`updated_at` that stays", &["update_user"], "`updated_at` says when the user was last changed", "says `created_at`",
+        mutant("an `updated_at` that never changes", &["update_user"], "`updated_at` is the time of the user's last change", "writes `created_at`",
             edit_json_of(200, |user| user["updated_at"] = user["created_at"].clone())),
-        mutant("a new user that is inactive", &["register"], "`active` is false after deactivation", "says false",
+        mutant("a new user that is inactive", &["register"], "`active` is false after deactivation", "writes false",
             edit_json_of(201, |user| user["active"] = false.into())),
-        mutant("another name than was registered", &["register"], "the answer is the new user", "writes the username in capital letters",
+        mutant("a user with another name than was registered", &["register"], "the response is the new user", "writes the username in capital letters",
             edit_json_of(201, |user| user["username"] = user["username"].as_str().map(str::to_uppercase).into())),
-        mutant("a name is taken only letter for letter", &["register"], "names are unique without regard to case", "takes the same name in other letters",
+        mutant("names that differ only in case are accepted", &["register"], "names are unique without regard to case", "replaces a name that differs only in case",
             handle(|upstream, request| register_despite_conflict(upstream, request, |upstream, asked| {
                 // The name exists in another case.
                 let name = asked["username"].as_str().unwrap_or_default();
                 upstream.memory().login_of_name(name).is_some_and(|login| login.username != name)
             }))),
-        mutant("the sid is not unique", &["register"], "`sid` must not be another user's", "takes any whose username is new",
+        mutant("a taken sid is accepted", &["register"], "`sid` is unique", "replaces a taken sid if the username is new",
             handle(|upstream, request| Box::pin(async move {
                 let taken = upstream.send(&request).await;
                 if taken.json()["code"] != "sid_taken" { return taken }
                 register_despite_conflict(upstream, request, |_, _| true).await
             }))),
-        mutant("names of deactivated users are free", &["register"], "those of deactivated users stay taken", "takes them again",
+        mutant("a name of a deactivated user is accepted", &["register"], "names of deactivated users stay taken", "replaces a deactivated user's names",
             handle_all(|upstream, request| Box::pin(async move {
                 if request.operation() == Some("register") {
                     return register_despite_conflict(upstream, request, |upstream, asked| {
@@ -167,7 +167,7 @@ pub(super) fn all() -> Vec<Mutant> {
                 }
                 answer
             }))),
-        mutant("a new user is answered and forgotten", &["register"], "makes a new buyer, whom `Location` names", "makes an id up",
+        mutant("a new user is not stored", &["register"], "creates a buyer, whose URL is `Location`", "generates another id",
             handle(|upstream, request| Box::pin(async move {
                 let mut answer: Answer = upstream.send(&request).await;
                 if answer.status == 201 {

@@ -24,14 +24,14 @@ const PASSWORD: &str = "the fuzzers own pass phrase";
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("the package is a folder of the workspace")
+        .expect("the package is a directory of the workspace")
         .to_owned()
 }
 
 fn program() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
-        .expect("cargo makes the folder `tmp` in its target folder");
+        .expect("cargo makes the directory `tmp` in its target directory");
     let program = target.join("tools/python/schemathesis/bin/schemathesis");
     assert!(program.exists(), "expected Schemathesis at {}: run tools/install", program.display());
     program
@@ -45,8 +45,8 @@ struct Outcome {
 
 /// Runs phases against a URL as the user `user_id`.
 async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -> Outcome {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let events = folder.path().join("events.ndjson");
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let events = dir.path().join("events.ndjson");
     let here = root().join("contract-tests/tests/schemathesis");
     let mut command = Command::new(program());
     command
@@ -57,7 +57,7 @@ async fn schemathesis(url: &str, user_id: &str, seed: u64, arguments: &[&str]) -
         .args(["--seed", &seed.to_string()])
         .args(arguments)
         .arg(root().join("openapi.yaml"))
-        .current_dir(folder.path())
+        .current_dir(dir.path())
         .env("MERCH_SCHEMATHESIS_HOOKS", here.join("hooks.py"))
         .env("MERCH_SCHEMATHESIS_URL", url)
         .env("MERCH_SCHEMATHESIS_USERNAME", USERNAME)
@@ -115,7 +115,8 @@ async fn fuzz(database: Database, phases: &str, missing: impl Fn(&Report) -> Vec
         println!("{}", outcome.text);
         for product in 1..=3 {
             let sold = format!(
-                "SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND status = 'placed'"
+                "SELECT COALESCE(SUM(quantity), 0) FROM orders WHERE product_id = {product} AND \
+                 status = 'placed'"
             );
             let left = format!("SELECT stock FROM products WHERE id = {product}");
             let (sold, left) = (store.sql_integer(&sold).await, store.sql_integer(&left).await);
@@ -168,7 +169,8 @@ async fn contract_violations_are_found() {
             // Always a greeting without its links.
             let body = r#"{"greeting":"hello","version":"1.0.0"}"#;
             let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                 connection: close\r\n\r\n{body}",
                 body.len()
             );
             // The client may have closed the connection.

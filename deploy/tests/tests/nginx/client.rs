@@ -28,7 +28,7 @@ impl Response {
         let mut all =
             self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str());
         let first = all.next();
-        assert_eq!(all.next(), None, "{name} comes twice: {self:?}");
+        assert_eq!(all.next(), None, "{name} occurs twice: {self:?}");
         first
     }
 
@@ -60,7 +60,8 @@ pub(crate) async fn send_from(
     let length =
         if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{length}{headers}\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\
+         {length}{headers}\r\n{body}"
     );
     send_raw(from, port, request.as_bytes()).await
 }

@@ -8,8 +8,9 @@ use crate::{
     proxy::Proxy,
 };
 
-const SPOOFED: &str = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.10\r\nX-Real-IP: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n\
-    X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n";
+const SPOOFED: &str = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.10\r\n\
+                       X-Real-IP: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n\
+                       X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\n";
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +43,8 @@ async fn only_configured_proxies_are_trusted() {
         &[("MERCH_EDGE_TRUSTED_PROXIES", "127.0.0.1, 198.51.100.0/24,2001:db8::/32")],
     )
     .await;
-    let sent = "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example:444\r\n";
+    let sent = "X-Forwarded-For: 192.0.2.66, 203.0.113.9, 198.51.100.7\r\n\
+                X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example:444\r\n";
     send(proxy.port, "GET", "/products", sent, "").await;
     let request = replicas.take_one();
     // The last address that is not a trusted proxy; clients can forge those before it.
@@ -125,7 +127,8 @@ async fn paths_are_forwarded_unchanged() {
 async fn access_log_is_json_without_secrets() {
     let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
     let proxy = Proxy::start(&replicas, &[]).await;
-    let headers = "X-Request-Id: logged-1\r\nAuthorization: Bearer hush-hush\r\nUser-Agent: \"hush-hush\"\r\nReferer: /?hush-hush\r\n";
+    let headers = "X-Request-Id: logged-1\r\nAuthorization: Bearer hush-hush\r\n\
+                   User-Agent: \"hush-hush\"\r\nReferer: /?hush-hush\r\n";
     send_from(CLIENT, proxy.port, "POST", "/orders?token=hush-hush", headers, "hush-hush").await;
     let line = proxy.access_log_line("logged-1").await;
     assert_eq!(line["path"], "/orders");

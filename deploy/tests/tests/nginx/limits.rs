@@ -30,7 +30,8 @@ async fn body_and_header_limits_match_the_api() {
         // Also without `Content-Length`.
         let chunks = format!("10000\r\n{largest}\r\n1\r\nx\r\n0\r\n\r\n");
         let chunked = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n{headers}\r\n{chunks}"
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+             {headers}\r\n{chunks}"
         );
         let response = send_raw(Ipv4Addr::LOCALHOST, proxy.port, chunked.as_bytes()).await;
         assert_problem(&response, 413, "body_too_large", path.trim_end_matches("\"b"));

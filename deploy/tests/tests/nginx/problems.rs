@@ -51,11 +51,11 @@ pub(crate) fn assert_problem(response: &Response, status: u16, code: &str, insta
         code == "invalid_request"
     );
     let declared = DOCUMENT["components"]["schemas"]["Problem"]["description"].as_str().unwrap();
-    assert!(declared.contains(&format!("`{code}`")), "{code} is none of the document's");
+    assert!(declared.contains(&format!("`{code}`")), "the document does not declare {code}");
     let title = format!("\"{}\"", problem["title"].as_str().unwrap());
     assert!(
         TABLE.contains(&format!("\"{code}\"")) && TABLE.contains(&title),
-        "{title} is not what the api says"
+        "{title} is not a title of the api"
     );
     if !matches!(code, "invalid_request" | "body_too_large") {
         assert!(TABLE.contains(problem["detail"].as_str().unwrap()), "{problem}");

@@ -40,7 +40,7 @@ impl Proxy {
         Self::start_with_tls(replicas, settings, Path::new("/nowhere")).await
     }
 
-    /// Also mounts a folder with a certificate.
+    /// Also mounts a directory with a certificate.
     pub(crate) async fn start_with_tls(
         replicas: &MockReplicas,
         settings: &[(&str, &str)],
@@ -143,7 +143,7 @@ impl Drop for Proxy {
 }
 
 fn run<'a>(how: &str, settings: impl Iterator<Item = (&'a str, &'a str)>, tls: &Path) -> Command {
-    let folder = root().join("deploy/nginx");
+    let dir = root().join("deploy/nginx");
     let mut words: Vec<String> =
         ["run", how, "--network=host", "--user=101:101", "--read-only", "--cap-drop=ALL"]
             .map(str::to_owned)
@@ -155,7 +155,7 @@ fn run<'a>(how: &str, settings: impl Iterator<Item = (&'a str, &'a str)>, tls: &
     );
     words.extend(
         ["start", "conf"]
-            .map(|part| format!("--volume={0}/{part}:/etc/merch/{part}:ro", folder.display())),
+            .map(|part| format!("--volume={0}/{part}:/etc/merch/{part}:ro", dir.display())),
     );
     if tls.is_dir() {
         words.push(format!("--volume={}:/etc/nginx/tls:ro", tls.display()));

@@ -19,18 +19,18 @@ use crate::{
     proxy::Proxy,
 };
 
-/// A folder that NGINX's user can read.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    folder
+/// A directory that NGINX's user can read.
+fn dir() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    dir
 }
 
-async fn certificate(folder: &Path) -> Output {
+async fn certificate(dir: &Path) -> Output {
     let script = root().join("tools/operate/certificate");
     Command::new(script)
         .args(["shop.example", "127.0.0.1"])
-        .env("MERCH_TLS_DIR", folder.as_os_str())
+        .env("MERCH_TLS_DIR", dir.as_os_str())
         .limit(Duration::from_secs(60))
         .output()
         .await
@@ -40,11 +40,11 @@ async fn certificate(folder: &Path) -> Output {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn certificate_enables_tls_and_http_2() {
-    let folder = folder();
-    let made = certificate(folder.path()).await;
+    let dir = dir();
+    let made = certificate(dir.path()).await;
     assert!(made.status.success(), "{made:?}");
     let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
-    let proxy = Proxy::start_with_tls(&replicas, &[], folder.path()).await;
+    let proxy = Proxy::start_with_tls(&replicas, &[], dir.path()).await;
     let url = format!("https://shop.example:{}", proxy.tls_port);
     let resolve = format!("shop.example:{}:127.0.0.1", proxy.tls_port);
     let trusting = ["--cacert", "/etc/nginx/tls/tls.crt", "--resolve", &resolve, "--include"];
@@ -103,9 +103,9 @@ async fn certificate_enables_tls_and_http_2() {
     assert_eq!(proxy.curl(&["--resolve", &resolve, &url]).await.status.code(), Some(60));
     // A reload takes a renewed certificate, as in docs/operations.md.
     for file in ["tls.crt", "tls.key"] {
-        std::fs::remove_file(folder.path().join(file)).unwrap();
+        std::fs::remove_file(dir.path().join(file)).unwrap();
     }
-    assert!(certificate(folder.path()).await.status.success());
+    assert!(certificate(dir.path()).await.status.success());
     assert_eq!(ask(&[&url]).await.1, 60, "the old one is still served");
     proxy.reload().await;
     let renewed = async || {
@@ -137,8 +137,8 @@ async fn certificate_enables_tls_and_http_2() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn tls_is_off_without_a_certificate() {
     let replicas = MockReplicas::start(1, |_| Reply::ok()).await;
-    let folder = folder();
-    let proxy = Proxy::start_with_tls(&replicas, &[], folder.path()).await;
+    let dir = dir();
+    let proxy = Proxy::start_with_tls(&replicas, &[], dir.path()).await;
     assert!(TcpStream::connect(("127.0.0.1", proxy.tls_port)).await.is_err());
     assert_eq!(proxy.get("/").await.status, 200);
 }
@@ -146,13 +146,13 @@ async fn tls_is_off_without_a_certificate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn certificate_is_created_once_with_private_key() {
-    let folder = folder();
-    assert!(certificate(folder.path()).await.status.success());
-    let key = folder.path().join("tls.key");
+    let dir = dir();
+    assert!(certificate(dir.path()).await.status.success());
+    let key = dir.path().join("tls.key");
     let metadata = key.metadata().unwrap();
     assert_eq!((metadata.permissions().mode() & 0o777, metadata.gid()), (0o640, 101));
     let before = std::fs::read(&key).unwrap();
-    let again = certificate(folder.path()).await;
+    let again = certificate(dir.path()).await;
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(!again.status.success() && said.contains("already exists"), "{said}");
     assert_eq!(std::fs::read(&key).unwrap(), before);
@@ -161,8 +161,8 @@ async fn certificate_is_created_once_with_private_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn invalid_settings_fail_the_start() {
-    let folder = folder();
-    let nowhere = Path::new("/nowhere");
+    let dir = dir();
+    let missing = Path::new("/nowhere");
     for (settings, said) in [
         (
             &[("MERCH_LOG_IN_ADDRESS_RATE", "0")][..],
@@ -195,23 +195,23 @@ async fn invalid_settings_fail_the_start() {
         ),
         (&[("MERCH_EDGE_TRUSTED_PROXIES", "10.0.0.0/99")], "set_real_ip_from \"10.0.0.0/99\""),
     ] {
-        let refusal = Proxy::start_error(settings, nowhere).await;
+        let refusal = Proxy::start_error(settings, missing).await;
         assert!(refusal.contains(said), "{settings:?}: {refusal}");
     }
-    std::fs::write(folder.path().join("tls.crt"), "x").unwrap();
+    std::fs::write(dir.path().join("tls.crt"), "x").unwrap();
     assert!(
-        Proxy::start_error(&[], folder.path())
+        Proxy::start_error(&[], dir.path())
             .await
             .contains("tls.key is missing; expected a certificate")
     );
-    std::fs::write(folder.path().join("tls.key"), "x").unwrap();
-    std::fs::set_permissions(folder.path().join("tls.key"), Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(dir.path().join("tls.key"), "x").unwrap();
+    std::fs::set_permissions(dir.path().join("tls.key"), Permissions::from_mode(0o600)).unwrap();
     assert!(
-        Proxy::start_error(&[], folder.path()).await.contains("tls.key cannot be read by user 101")
+        Proxy::start_error(&[], dir.path()).await.contains("tls.key cannot be read by user 101")
     );
-    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
     assert!(
-        Proxy::start_error(&[], folder.path())
+        Proxy::start_error(&[], dir.path())
             .await
             .contains("cannot be read by user 101; give it the mode 755")
     );

@@ -96,10 +96,10 @@ async fn inject_fault(stack: &Stack, service: &str, fault: Fault) -> Result<Vec<
     let noticed = after + fault.detection_time(service);
     let usual = slowest(exchanges.iter().filter(|exchange| exchange.ended() < before));
     let slow = SLOW.max(3 * usual);
-    let hurt = |exchange: &&Exchange| exchange.failed() || exchange.took > slow;
+    let affected = |exchange: &&Exchange| exchange.failed() || exchange.took > slow;
     let last = exchanges
         .iter()
-        .filter(hurt)
+        .filter(affected)
         .filter(|exchange| exchange.began < back)
         .map(|exchange| exchange.began)
         .max();
@@ -111,7 +111,8 @@ async fn inject_fault(stack: &Stack, service: &str, fault: Fault) -> Result<Vec<
     progress(
         &name,
         &format!(
-            "{} requests in flight at the fault (slowest before: {}); the last affected one began {} after; healthy again in {}",
+            "{} requests in flight at the fault (slowest before: {}); the last affected one began \
+             {} after; healthy again in {}",
             in_flight,
             format_duration(usual),
             format_duration(last),
@@ -130,7 +131,7 @@ async fn inject_fault(stack: &Stack, service: &str, fault: Fault) -> Result<Vec<
         wrong.join("\n- ")
     );
     let late: Vec<&Exchange> =
-        exchanges.iter().filter(|exchange| exchange.began > noticed).filter(hurt).collect();
+        exchanges.iter().filter(|exchange| exchange.began > noticed).filter(affected).collect();
     Ok(late
         .iter()
         .map(|exchange| {

@@ -12,14 +12,14 @@ const SECRETS: &str = "compose.secrets.yaml";
 
 /// Runs `docker compose config` with these overlays and new secrets. Returns the configuration and
 /// the settings.
-async fn compose_config(folder: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
+async fn compose_config(dir: &Path, overlays: &[PathBuf]) -> Result<(Value, Settings)> {
     let mut settings =
         Settings::from_example(&std::fs::read_to_string(root().join(".env.example"))?)?;
     settings.set("MERCH_SECRETS_DIR", "/somewhere");
-    let env = folder.join("env");
+    let env = dir.join("env");
     settings.write(&env)?;
     let mut compose = Command::new("docker")
-        .in_folder(root())
+        .in_dir(root())
         .env("COMPOSE_ENV_FILES", "")
         .args(["compose", "--env-file"])
         .args([&env]);
@@ -50,7 +50,7 @@ fn is_hardened(composed: &Value) -> Result<()> {
         let network = service["network_mode"].is_null() || service["network_mode"] == "none";
         ensure!(
             service["privileged"] != true && network && service["pid"].is_null(),
-            "{name} is not by itself"
+            "{name} is privileged or shares a namespace"
         );
         ensure!(
             !service["mem_limit"].is_null() && !service["pids_limit"].is_null(),
@@ -59,12 +59,9 @@ fn is_hardened(composed: &Value) -> Result<()> {
         ensure!(service["init"] == true, "{name} has no init");
         ensure!(
             !service["restart"].is_null() && service["restart"] != "no",
-            "{name} is not started again"
+            "{name} has no restart policy"
         );
-        ensure!(
-            service["logging"]["options"]["max-size"].is_string(),
-            "{name}: its log grows for ever"
-        );
+        ensure!(service["logging"]["options"]["max-size"].is_string(), "{name} has no log limit");
         // Confluent's images write to their root file system.
         let writes =
             service["image"].as_str().is_some_and(|image| image.starts_with("confluentinc/"));
@@ -73,7 +70,7 @@ fn is_hardened(composed: &Value) -> Result<()> {
             "{name}: its root file system can be written"
         );
         for (network, _) in service["networks"].as_object().into_iter().flatten() {
-            ensure!(network != "edge" || name == "nginx", "{name} is at the edge");
+            ensure!(network != "edge" || name == "nginx", "{name} is on the network edge");
         }
         match service["ports"].as_array() {
             None => {}
@@ -95,14 +92,17 @@ fn is_hardened(composed: &Value) -> Result<()> {
         }
     }
     for (name, network) in composed["networks"].as_object().into_iter().flatten() {
-        ensure!(network["internal"] == true || name == "edge", "the network {name} has a way out");
+        ensure!(
+            network["internal"] == true || name == "edge",
+            "the network {name} is not internal"
+        );
     }
     Ok(())
 }
 
 async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    if let Err(error) = check(folder.path()).await {
+    let dir = tempfile::tempdir().expect("a directory");
+    if let Err(error) = check(dir.path()).await {
         panic!("{error:#}");
     }
 }
@@ -110,10 +110,10 @@ async fn checked(check: impl AsyncFnOnce(&Path) -> Result<()>) {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn every_compose_configuration_is_hardened() {
-    checked(async |folder| {
+    checked(async |dir| {
         for overlays in [&[][..], &[SECRETS], &[ZOOKEEPER], &[SECRETS, ZOOKEEPER]] {
             let files: Vec<PathBuf> = overlays.iter().map(PathBuf::from).collect();
-            let (composed, settings) = compose_config(folder, &files).await?;
+            let (composed, settings) = compose_config(dir, &files).await?;
             is_hardened(&composed).with_context(|| format!("{overlays:?}"))?;
             let text =
                 services(&composed).map(|(_, service)| service.to_string()).collect::<String>();
@@ -122,7 +122,7 @@ async fn every_compose_configuration_is_hardened() {
             let expected = if overlays.contains(&SECRETS) { 0 } else { settings.secrets().len() };
             ensure!(
                 shown == expected,
-                "{overlays:?}: {shown} secrets stand in environments, expected {expected}"
+                "{overlays:?}: expected {expected} secrets in environments, got {shown}"
             );
         }
         Ok(())
@@ -133,9 +133,9 @@ async fn every_compose_configuration_is_hardened() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn zookeeper_overlay_replaces_only_kraft() {
-    checked(async |folder| {
-        let (plain, _) = compose_config(folder, &[]).await?;
-        let (seeds, _) = compose_config(folder, &[ZOOKEEPER.into()]).await?;
+    checked(async |dir| {
+        let (plain, _) = compose_config(dir, &[]).await?;
+        let (seeds, _) = compose_config(dir, &[ZOOKEEPER.into()]).await?;
         let names =
             |composed: &Value| services(composed).map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let mut expected = names(&plain);
@@ -182,7 +182,7 @@ async fn zookeeper_overlay_replaces_only_kraft() {
             };
             ensure!(
                 others(&seeds["services"][service]) == others(like),
-                "{service} is another one"
+                "{service} has other settings"
             );
         }
         Ok(())
@@ -193,19 +193,19 @@ async fn zookeeper_overlay_replaces_only_kraft() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn documented_override_replaces_the_database() {
-    checked(async |folder| {
+    checked(async |dir| {
         let page = std::fs::read_to_string(root().join("docs/scaling.md"))?;
         let sample = page
             .split("```yaml\n")
             .nth(1)
             .and_then(|rest| rest.split("```").next())
             .context("a sample in docs/scaling.md")?;
-        let file = folder.join("compose.override.yaml");
+        let file = dir.join("compose.override.yaml");
         std::fs::write(&file, sample)?;
-        let (composed, _) = compose_config(folder, &[file]).await?;
+        let (composed, _) = compose_config(dir, &[file]).await?;
         ensure!(
             composed["services"]["postgres"].is_null() && composed["volumes"]["postgres"].is_null(),
-            "postgres is still there"
+            "the override does not remove postgres"
         );
         for service in ["migrate", "db"] {
             let service = &composed["services"][service];
@@ -225,8 +225,8 @@ async fn documented_override_replaces_the_database() {
 #[tokio::test]
 #[ignore = "needs docker compose: make test-compose runs it"]
 async fn each_role_mounts_only_its_own_key() {
-    checked(async |folder| {
-        let (composed, _) = compose_config(folder, &[]).await?;
+    checked(async |dir| {
+        let (composed, _) = compose_config(dir, &[]).await?;
         for (name, service) in services(&composed).filter(|(name, _)| *name != "pki") {
             let keys: Vec<_> = service["volumes"]
                 .as_array()

@@ -118,36 +118,92 @@ async fn only_nginx_is_reachable_from_the_host() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn containers_are_unprivileged_and_read_only() {
     with_stack("hardening", async |stack: &Stack| {
-        let helper = stack.container("postgres").await?.inspect().await?["Image"].as_str().context("an image")?.to_owned();
+        let helper = stack.container("postgres").await?.inspect().await?["Image"]
+            .as_str()
+            .context("an image")?
+            .to_owned();
         let mut users = BTreeMap::new();
         for container in stack.containers(None).await? {
             let inspected = container.inspect().await?;
             let host = &inspected["HostConfig"];
             let list = |value: &Value| value.as_array().map_or(0, Vec::len);
-            ensure!(host["ReadonlyRootfs"] == true, "{container}: its root file system can be written");
-            ensure!(host["CapDrop"] == serde_json::json!(["ALL"]) && list(&host["CapAdd"]) == 0, "{container}: capabilities {}", host["CapAdd"]);
+            ensure!(
+                host["ReadonlyRootfs"] == true,
+                "{container}: its root file system can be \
+                                                     written"
+            );
+            ensure!(
+                host["CapDrop"] == serde_json::json!(["ALL"]) && list(&host["CapAdd"]) == 0,
+                "{container}: capabilities {}",
+                host["CapAdd"]
+            );
             ensure!(host["Privileged"] == false, "{container} is privileged");
-            ensure!(host["SecurityOpt"].to_string().contains("no-new-privileges"), "{container}: {}", host["SecurityOpt"]);
-            ensure!(host["Memory"].as_i64().is_some_and(|limit| limit > 0), "{container} has no limit of memory");
+            ensure!(
+                host["SecurityOpt"].to_string().contains("no-new-privileges"),
+                "{container}: {}",
+                host["SecurityOpt"]
+            );
+            ensure!(
+                host["Memory"].as_i64().is_some_and(|limit| limit > 0),
+                "{container} has no limit of memory"
+            );
             ensure!(host["Init"] == true, "{container} has no init");
-            ensure!(host["LogConfig"]["Config"]["max-size"].is_string(), "{container}: its log grows for ever");
-            ensure!(host["RestartPolicy"]["Name"] != "no", "{container} is not started again");
+            ensure!(
+                host["LogConfig"]["Config"]["max-size"].is_string(),
+                "{container} has no log limit"
+            );
+            ensure!(host["RestartPolicy"]["Name"] != "no", "{container} has no restart policy");
             let binds = inspected["Mounts"].as_array().cloned().unwrap_or_default();
-            let socket = binds.iter().any(|mount| mount["Source"].as_str().is_some_and(|source| source.ends_with("docker.sock")));
+            let socket = binds.iter().any(|mount| {
+                mount["Source"].as_str().is_some_and(|source| source.ends_with("docker.sock"))
+            });
             ensure!(!socket, "{container} has the engine's socket");
             if container.state().await? != "healthy" {
                 continue; // a one-shot that has ended
             }
             // Read the process uids and the root mount from the kernel.
-            let look = "for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ] || grep -H ^Uid: $p/status; done; grep ' / ' /proc/1/mounts";
+            let look = "for p in /proc/[0-9]*; do [ \"$(readlink $p/ns/mnt)\" = \"$(readlink \
+                        /proc/self/ns/mnt)\" ] || grep -H ^Uid: $p/status; done; grep ' / ' \
+                        /proc/1/mounts";
             let pid = format!("container:{}", container.id);
-            let seen = docker(&["run", "--rm", "--network", "none", "--cap-add", "SYS_PTRACE", "--pid", &pid, "--user", "0", "--entrypoint", "bash", &helper, "-c", look]).await?;
-            let uids: BTreeSet<&str> = seen.lines().filter(|line| line.contains("Uid:")).flat_map(|line| line.split_whitespace().skip(1)).collect();
-            ensure!(!uids.is_empty() && !uids.contains("0"), "{container}: its processes run as {uids:?}\n{seen}");
-            let root = seen.lines().find(|line| line.contains(" / ")).context("no root is mounted")?;
+            let seen = docker(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "--cap-add",
+                "SYS_PTRACE",
+                "--pid",
+                &pid,
+                "--user",
+                "0",
+                "--entrypoint",
+                "bash",
+                &helper,
+                "-c",
+                look,
+            ])
+            .await?;
+            let uids: BTreeSet<&str> = seen
+                .lines()
+                .filter(|line| line.contains("Uid:"))
+                .flat_map(|line| line.split_whitespace().skip(1))
+                .collect();
+            ensure!(
+                !uids.is_empty() && !uids.contains("0"),
+                "{container}: its processes run as {uids:?}\n{seen}"
+            );
+            let root =
+                seen.lines().find(|line| line.contains(" / ")).context("no root is mounted")?;
             let options = root.split_whitespace().nth(3).unwrap_or_default();
-            ensure!(options.split(',').any(|option| option == "ro"), "{container}: its root is mounted {options}");
-            users.insert(container.service.clone(), uids.into_iter().map(str::to_owned).collect::<Vec<_>>().join(","));
+            ensure!(
+                options.split(',').any(|option| option == "ro"),
+                "{container}: its root is mounted {options}"
+            );
+            users.insert(
+                container.service.clone(),
+                uids.into_iter().map(str::to_owned).collect::<Vec<_>>().join(","),
+            );
         }
         ensure!(users.len() == 6, "expected six services that run, got {users:?}");
         progress("hardening", &format!("user ids: {users:?}"));
@@ -165,7 +221,7 @@ async fn credentials_are_visible_only_to_their_services() {
         for (name, _) in &secrets {
             ensure!(
                 ALLOWED_SERVICES.iter().any(|(known, _)| known == name),
-                "{name} is a secret that this test does not know; say who may see it"
+                "{name} is a new secret; add the services that may see it to ALLOWED_SERVICES"
             );
         }
         let mut looked = 0;
@@ -196,7 +252,7 @@ async fn credentials_are_visible_only_to_their_services() {
                 "an event shows a secret"
             );
         }
-        progress("credentials", &format!("{} secrets, {looked} looks", secrets.len()));
+        progress("credentials", &format!("{} secrets, {looked} outputs inspected", secrets.len()));
         Ok(())
     })
     .await;

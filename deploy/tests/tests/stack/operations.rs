@@ -125,7 +125,7 @@ async fn volumes_survive_down_and_up() {
             after.orders == before.orders
                 && after.users == before.users
                 && after.stock == before.stock,
-            "the tables are others"
+            "the tables differ"
         );
         // The topic keeps all orders' events, and the signing key its tokens.
         check_consistency(stack, &History::default(), &before).await?;
@@ -140,11 +140,11 @@ async fn volumes_survive_down_and_up() {
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn restored_backup_is_consistent_and_loses_no_event() {
     with_stack("backup", async |stack: &Stack| {
-        let folder = std::env::temp_dir().join(format!("merch-backup-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder)?;
-        let file = folder.join("store.dump").display().to_string();
+        let dir = std::env::temp_dir().join(format!("merch-backup-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&dir)?;
+        let file = dir.join("store.dump").display().to_string();
         let done = back_up_and_restore(stack, &file).await;
-        std::fs::remove_dir_all(&folder)?;
+        std::fs::remove_dir_all(&dir)?;
         done
     })
     .await;

@@ -22,11 +22,11 @@ async fn file_of(image: &str, path: &str, to: &std::path::Path) -> Result<String
 #[ignore = "needs docker: make test-compose runs it"]
 async fn image_contains_its_bill_of_materials() {
     let check = async || -> Result<()> {
-        let folder = tempfile::tempdir()?;
+        let dir = tempfile::tempdir()?;
         let text = file_of(
             &image::name().await?,
             "/usr/share/doc/merch/merch.cdx.json",
-            &folder.path().join("bill.json"),
+            &dir.path().join("bill.json"),
         )
         .await?;
         let bill: Value = serde_json::from_str(&text)?;

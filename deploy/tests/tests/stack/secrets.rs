@@ -22,23 +22,23 @@ const FILES: [&str; 5] =
     ["admin-token", "database-password", "jwt-key", "jwt-verify-key", "postgres-password"];
 
 /// Runs `make env FILES=1` and reads the resulting `.env`.
-fn run_make_env(folder: &Path) -> Result<Settings> {
-    let env = folder.join("env");
+fn run_make_env(dir: &Path) -> Result<Settings> {
+    let env = dir.join("env");
     let mut make = std::process::Command::new("make");
     make.args(["--silent", "env"]).current_dir(root());
     let said = make
         .env("FILES", "1")
         .env("MERCH_ENV_FILE", &env)
-        .env("MERCH_SECRETS_DIR", folder.join("secrets"))
+        .env("MERCH_SECRETS_DIR", dir.join("secrets"))
         .output()?;
     ensure!(said.status.success(), "make env FILES=1: {}", String::from_utf8_lossy(&said.stderr));
     Settings::read(&env)
 }
 
-/// Reads all files of a folder.
-fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
+/// Reads all files of a directory.
+fn read(dir: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         found.insert(
             entry.file_name().to_string_lossy().into_owned(),
@@ -51,20 +51,20 @@ fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
 #[tokio::test]
 #[ignore = "needs a container engine: make test-compose runs it"]
 async fn secret_files_stay_out_of_environments_and_rotate_live() {
-    let folder = tempfile::tempdir().expect("a folder");
-    if let Err(error) = with_files(folder.path()).await {
+    let dir = tempfile::tempdir().expect("a directory");
+    if let Err(error) = with_files(dir.path()).await {
         panic!("{error:#}");
     }
 }
 
-async fn with_files(folder: &Path) -> Result<()> {
-    let made = run_make_env(folder)?;
-    let secrets = folder.join("secrets");
+async fn with_files(dir: &Path) -> Result<()> {
+    let made = run_make_env(dir)?;
+    let secrets = dir.join("secrets");
     let values = read(&secrets)?;
     ensure!(values.keys().eq(FILES), "{:?}", values.keys());
     ensure!(
         fs::metadata(&secrets)?.permissions().mode() & 0o777 == 0o700,
-        "others may look into the folder"
+        "other users can read the directory"
     );
     // Random, and too short for the roles to start without the overlay.
     let opens_nothing = |value: &str| {
@@ -74,7 +74,7 @@ async fn with_files(folder: &Path) -> Result<()> {
     };
     ensure!(
         made.secrets().iter().all(|(_, value)| opens_nothing(value)),
-        "a secret stands in .env, too"
+        "a secret is also in .env"
     );
     ensure!(
         made.get("COMPOSE_FILE") == Some("compose.yaml:compose.secrets.yaml"),
@@ -120,7 +120,7 @@ async fn order_and_rotate_password(
         }
         ensure!(
             !logs.contains("other users"),
-            "{container} warns of the mode that its secrets have:\n{logs}"
+            "{container} warns about the mode of its secrets:\n{logs}"
         );
     }
 
@@ -146,6 +146,6 @@ async fn order_and_rotate_password(
     );
     let connections =
         stack.psql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'merch'").await?;
-    ensure!(connections != "0", "there is no connection");
+    ensure!(connections != "0", "expected a connection, got none");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The threads that hash passwords, with a queue for each purpose.
 //!
-//! A hash takes 128 MiB by default, so few run at once. Registrations and password changes each use
-//! at most half of the threads, and a client network at most a quarter of a queue: floods leave
+//! A hash takes 128 MiB by default, so few run in parallel. Registrations and password changes each
+//! use at most half of the threads, and a client network at most a quarter of a queue: floods leave
 //! room for others.
 
 use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};

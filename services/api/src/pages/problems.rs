@@ -12,7 +12,9 @@ pub(super) fn html() -> String {
             (code.as_str(), code.status().as_u16(), code.title(), marked_up(code.explanation()));
         write!(
             rows,
-            "<section id=\"{word}\">\n<h2><a href=\"#{word}\"><code>{word}</code></a> <span class=\"status\">{status}</span></h2>\n<p><strong>{title}.</strong> {why}</p>\n</section>\n"
+            "<section id=\"{word}\">\n<h2><a href=\"#{word}\"><code>{word}</code></a> <span \
+             class=\"status\">{status}</span></h2>\n<p><strong>{title}.</strong> {why}</p>\n\
+             </section>\n"
         )
         .expect("writing to a string does not fail");
     }

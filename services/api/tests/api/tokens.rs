@@ -186,7 +186,7 @@ async fn refusal_is_on_disk_before_its_response() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_without_an_event_are_503() {
-    // Each event starts a new file, and the folder is missing.
+    // Each event starts a new file, and the directory is missing.
     let api = Api::start_with(|config| config.journal.segment_bytes = 1).await;
     api.get("/orders").await.assert_problem(401, "token_missing");
     std::fs::remove_dir_all(&api.journal).unwrap();

@@ -45,7 +45,7 @@ pub struct Api {
     pub serving: JoinHandle<()>,
     pub db_server: CancellationToken,
     client: reqwest::Client,
-    _folder: TempDir,
+    _dir: TempDir,
     _guards: [DropGuard; 3],
 }
 
@@ -64,8 +64,8 @@ impl Api {
         let logging = LoggingServiceServer::new(fake_logging::FakeLogging(Arc::clone(&received)));
         let (logging_address, logging_server) = grpc(tonic::service::Routes::new(logging)).await;
 
-        let folder = tempfile::tempdir().unwrap();
-        let journal = folder.path().join("journal");
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal");
         let mut config = Config::new(
             format!("http://{db_address}"),
             format!("http://{logging_address}"),
@@ -108,7 +108,7 @@ impl Api {
             serving,
             db_server,
             client,
-            _folder: folder,
+            _dir: dir,
             _guards: guards,
         }
     }

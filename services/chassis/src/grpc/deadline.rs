@@ -73,7 +73,7 @@ where
                         answered.map(|answer| answer.map(|body| DrainBody::wrap(drain_end, body)))
                     }
                     Err(_) => Ok(Status::deadline_exceeded(format!(
-                    "no answer within {} ms", time.as_millis()
+                    "no response within {} ms", time.as_millis()
                     )).into_http()),
                 },
                 () = drain_end.cancelled() => Ok(drain_expired().into_http()),

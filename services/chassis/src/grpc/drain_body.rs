@@ -20,7 +20,7 @@ pub(super) fn drain_expired() -> Status {
 pub(super) struct DrainBody {
     inner: Body,
     drain_end: CancellationToken,
-    /// Created on the first pending poll, because most bodies are ready at once.
+    /// Created on the first pending poll, because most bodies are ready immediately.
     waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 

@@ -54,7 +54,7 @@ impl Transport {
         match &self.tls {
             Some(tls) if tls.role() != Some(role) => Err(StartError::new(format!(
                 "the certificate in MERCH_TLS_CERT_FILE (--tls-cert-file) does not name {0} \
-                as its only role; expected the one that `merch pki` made for the role {role}",
+                as its only role; expected the one that `merch pki` created for the role {role}",
                 role.host(),
             ))),
             Some(_) | None => Ok(()),
@@ -77,7 +77,7 @@ impl Transport {
         Err(StartError::new(format!(
             "{what} would use plaintext without authentication on {host}; expected certificates \
             (MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE; `merch pki init` \
-            makes them), a loopback address, or --insecure-internal \
+            creates them), a loopback address, or --insecure-internal \
             (MERCH_INSECURE_INTERNAL=true)"
         )))
     }

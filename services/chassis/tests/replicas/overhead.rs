@@ -11,13 +11,13 @@ use tonic_prost::ProstCodec;
 use crate::support::{DEADLINE, Server, echo, replicas};
 
 const CALLERS: usize = 16;
-const ROUND: Duration = Duration::from_secs(1);
+const ROUND_DURATION: Duration = Duration::from_secs(1);
 
 async fn rate<C: Clone + Send + 'static, A: Future<Output = ()> + Send + 'static>(
     client: &C,
     call: fn(C) -> A,
 ) -> u32 {
-    let until = Instant::now() + ROUND;
+    let until = Instant::now() + ROUND_DURATION;
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let client = client.clone();

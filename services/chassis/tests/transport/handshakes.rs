@@ -16,15 +16,15 @@ async fn idle(from: [u8; 4], to: &str, count: usize) -> Vec<TcpStream> {
     connections
 }
 
-const ABOVE_LIMIT: usize = 300;
+const IDLE_CONNECTIONS: usize = 300;
 
-async fn starve(from: [u8; 4]) {
+async fn exceed_handshake_limit(from: [u8; 4]) {
     let pki = Pki::make();
     let server = Server::with_tls(pki.files("db")).await;
     let crowded = || metric("merch_grpc_refused_connections_total", "crowded");
     let before = crowded();
     let address = server.url.strip_prefix("https://").unwrap();
-    let mut idle = idle(from, address, ABOVE_LIMIT).await;
+    let mut idle = idle(from, address, IDLE_CONNECTIONS).await;
     let replicas = connect("db", &server.url, &tls(pki.files("api")));
     assert_eq!(code(call(&replicas, "/test.Who/Gateway").await).unwrap(), "the role api");
     assert!(crowded() >= before + 200.0, "{before} {}", crowded());
@@ -38,10 +38,10 @@ async fn starve(from: [u8; 4]) {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_do_not_block_other_addresses() {
-    starve([127, 0, 0, 2]).await;
+    exceed_handshake_limit([127, 0, 0, 2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_do_not_block_their_own_address() {
-    starve([127, 0, 0, 1]).await;
+    exceed_handshake_limit([127, 0, 0, 1]).await;
 }

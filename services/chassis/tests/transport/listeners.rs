@@ -35,17 +35,17 @@ async fn unusable_certificate_files_are_refused() {
         assert!(error.contains(text) && !error.contains("PRIVATE"), "{text} is not in: {error}");
     };
     let good = pki.files("db");
-    let nowhere = PathBuf::from("/nowhere/tls.pem");
+    let missing = PathBuf::from("/nowhere/tls.pem");
     expect(
-        TlsFiles { cert: nowhere.clone(), ..good.clone() },
+        TlsFiles { cert: missing.clone(), ..good.clone() },
         "MERCH_TLS_CERT_FILE (--tls-cert-file): the file /nowhere/tls.pem cannot be read",
     );
     expect(
-        TlsFiles { key: nowhere.clone(), ..good.clone() },
+        TlsFiles { key: missing.clone(), ..good.clone() },
         "MERCH_TLS_KEY_FILE (--tls-key-file): the file /nowhere/tls.pem cannot be read",
     );
     expect(
-        TlsFiles { ca: nowhere, ..good.clone() },
+        TlsFiles { ca: missing, ..good.clone() },
         "MERCH_TLS_CA_FILE (--tls-ca-file): the file /nowhere/tls.pem cannot be read",
     );
     expect(
@@ -66,8 +66,8 @@ async fn unusable_certificate_files_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unix_socket_identifies_the_same_user() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a b,c").join("db.sock");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b,c").join("db.sock");
     fs::create_dir(path.parent().unwrap()).unwrap();
     let server = Server::start(&ListenAddress::Unix(path.clone()), &Transport::default()).await;
     assert!(

@@ -98,19 +98,19 @@ async fn server_certificate_must_name_the_called_role() {
 
 /// Without name constraints, like an operator's own.
 struct Authority {
-    folder: TempDir,
+    dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(folder.path().join("ca.crt"), issuer.pem()).unwrap();
-        Self { folder, issuer }
+        fs::write(dir.path().join("ca.crt"), issuer.pem()).unwrap();
+        Self { dir, issuer }
     }
 
     fn certificate(&self, names: &[&str]) -> TlsFiles {
@@ -119,10 +119,10 @@ impl Authority {
         let file = names.concat();
         let params = CertificateParams::new(names).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let at = |suffix: &str| self.folder.path().join(format!("{file}.{suffix}"));
+        let at = |suffix: &str| self.dir.path().join(format!("{file}.{suffix}"));
         fs::write(at("key"), key.serialize_pem()).unwrap();
         fs::write(at("crt"), certificate.pem()).unwrap();
-        TlsFiles { cert: at("crt"), key: at("key"), ca: self.folder.path().join("ca.crt") }
+        TlsFiles { cert: at("crt"), key: at("key"), ca: self.dir.path().join("ca.crt") }
     }
 }
 

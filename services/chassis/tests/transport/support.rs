@@ -81,18 +81,14 @@ pub(crate) struct Pki(pub(crate) TempDir);
 
 impl Pki {
     pub(crate) fn make() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
-        Self(folder)
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        Self(dir)
     }
 
     pub(crate) fn files(&self, role: &str) -> TlsFiles {
-        let folder = self.0.path().join(role);
-        TlsFiles {
-            cert: folder.join("tls.crt"),
-            key: folder.join("tls.key"),
-            ca: folder.join("ca.crt"),
-        }
+        let dir = self.0.path().join(role);
+        TlsFiles { cert: dir.join("tls.crt"), key: dir.join("tls.key"), ca: dir.join("ca.crt") }
     }
 
     pub(crate) fn copy(&self) -> Self {

@@ -118,7 +118,8 @@ fn checked_path(path: &Path) -> Result<PathBuf, StartError> {
         absolute(path).map_err(|error| invalid(&format!("has no absolute path: {error}")))?;
     if absolute.to_str().is_none() {
         return Err(invalid(
-            "has a name that is not UTF-8, which SQLite cannot open; choose another folder or name",
+            "has a name that is not UTF-8, which SQLite cannot open; choose another directory or \
+             name",
         ));
     }
     let bytes = absolute.as_os_str().len() + LONGEST_SUFFIX.len();

@@ -225,11 +225,11 @@ fn incompatible(compatibility: &Compatibility) -> StartError {
         }
         Compatibility::TooNew { required } => format!(
             "the schema is too new for this program: it requires the migration {required}, which \
-             this program does not know; start a newer `merch`"
+             this program does not contain; start a newer `merch`"
         ),
         Compatibility::Diverged { pending, unknown } => format!(
             "the schema belongs to another program: it lacks {} and has {}, which this program \
-             does not know; start the `merch` that migrated it, or \
+             does not contain; start the `merch` that migrated it, or \
              check that the URL names the right database",
             pending.join(", "),
             unknown.join(", ")
@@ -255,7 +255,7 @@ mod tests {
             ),
             (
                 Compatibility::TooNew { required: "m9".to_owned() },
-                "requires the migration m9, which this program does not know; start a newer \
+                "requires the migration m9, which this program does not contain; start a newer \
                  `merch`",
             ),
             (

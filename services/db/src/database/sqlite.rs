@@ -141,7 +141,7 @@ pub(super) fn create_private_file(file: &Path) -> Result<(), StartError> {
 pub(super) fn open_error(file: &Path, error: &dyn fmt::Display) -> StartError {
     StartError::new(format!(
         "the database file {} cannot be opened: {error}; check that it is an SQLite database, and \
-         that it and its folder may be written to",
+         that it and its directory may be written to",
         file.display()
     ))
 }

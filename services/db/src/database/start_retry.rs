@@ -16,8 +16,8 @@ impl StartRetry {
         Self { started: Instant::now(), limit, has_warned: false }
     }
 
-    /// Waits before the next attempt; returns `false` at once after the timeout. The first `reason`
-    /// is logged as a warning.
+    /// Waits before the next attempt; returns `false` immediately after the timeout. The first
+    /// `reason` is logged as a warning.
     pub(crate) async fn wait(&mut self, reason: &str) -> bool {
         if self.started.elapsed() + RETRY_INTERVAL > self.limit {
             return false;

@@ -2,7 +2,7 @@
 //!
 //! Orders update a few product rows, so their transactions run one after another. Meanwhile orders
 //! queue, and the next transaction takes all of them. There is no timer: an order that finds the
-//! queue empty is committed at once.
+//! queue empty is committed immediately.
 
 use std::{iter::repeat_n, sync::Arc};
 

@@ -136,7 +136,8 @@ impl JumpLog {
             self.jumped = skew.seconds;
             tracing::warn!(
                 jumped_seconds = skew.seconds,
-                "this machine's clock has jumped since this process started; idempotency keys expire by process uptime instead"
+                "this machine's clock has jumped since this process started; idempotency keys \
+                 expire by process uptime instead"
             );
         }
     }

@@ -184,7 +184,8 @@ impl Outbox {
         *self.term() = Term::default();
     }
 
-    /// Limits the term to the present events. Without an answer within `limit`, it stays unlimited.
+    /// Limits the term to the present events. If the database does not respond within `limit`, the
+    /// term stays unlimited.
     pub(crate) async fn end_term(&self, limit: Duration) {
         let statement = Statement::from_string(self.0.database.backend(), SELECT_NEWEST);
         let asked =

@@ -116,17 +116,21 @@ on_both!(
 async fn clock_skew_makes_the_service_unready() {
     let clock = TestClock::ahead(2 * DAY);
     let store = start(TestDatabase::postgres().await, &clock).await;
-    let is_told = |seconds: &'static str| {
+    let is_reported = |seconds: &'static str| {
         let reason = clock_reason(&store);
         reason.is_some_and(|reason| {
             reason.contains(seconds) && reason.contains("expected at most 5 s")
         })
     };
-    eventually("the clock is said to be wrong", || async { is_told("ahead of the database's") })
-        .await;
+    eventually("the clock is reported as ahead", || async {
+        is_reported("ahead of the database's")
+    })
+    .await;
     clock.ahead.store(-60, Ordering::SeqCst);
-    eventually("the clock is said to be behind", || async { is_told("behind the database's") })
-        .await;
+    eventually("the clock is reported as behind", || async {
+        is_reported("behind the database's")
+    })
+    .await;
     clock.ahead.store(3, Ordering::SeqCst);
     eventually("a skew of three seconds is accepted", || async { store.readiness.check().is_ok() })
         .await;

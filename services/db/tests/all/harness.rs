@@ -64,7 +64,7 @@ pub(crate) struct TestDatabase {
 }
 
 enum Cleanup {
-    Folder(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
+    Directory(#[expect(dead_code, reason = "kept for its Drop")] tempfile::TempDir),
     Database {
         server: String,
         name: String,
@@ -82,9 +82,9 @@ impl TestDatabase {
 
     /// The file does not exist.
     pub(crate) fn empty_sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = sqlite_url(&folder.path().join("store.db"));
-        Self { url, _cleanup: Cleanup::Folder(folder) }
+        let dir = tempfile::tempdir().unwrap();
+        let url = sqlite_url(&dir.path().join("store.db"));
+        Self { url, _cleanup: Cleanup::Directory(dir) }
     }
 
     pub(crate) async fn postgres() -> Self {
@@ -241,7 +241,7 @@ pub(crate) struct TestService {
 pub(crate) fn config(test_database: &TestDatabase) -> Config {
     let mut config = Config::new(&test_database.url, "http://127.0.0.1:1");
     config.drain = Duration::ZERO;
-    // Without a server the service fails at once.
+    // Without a server the service fails immediately.
     config.pool.start_timeout = Duration::ZERO;
     // One call may have many orders of one user.
     config.writes_per_user = NonZeroUsize::new(10_000).unwrap();

@@ -266,7 +266,7 @@ async fn frozen_connections_make_the_service_unready() {
     proxy.cut.send_replace(false);
     eventually("the service is ready again", || async { store.readiness.check().is_ok() }).await;
     store.register("bob").await;
-    eventually("the shipper goes on", || async { event_names(&recorder).await.len() == 2 }).await;
+    eventually("the shipper continues", || async { event_names(&recorder).await.len() == 2 }).await;
     store.stop().await;
 }
 

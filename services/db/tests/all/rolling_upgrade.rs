@@ -188,7 +188,7 @@ async fn assert_works_on_the_next_schema(test_database: TestDatabase) {
     connection.close().await.unwrap();
     let refusal = format!(
         "the schema is too new for this program: it requires the migration {EXPAND}, which this \
-         program does not know; start a newer `merch`"
+         program does not contain; start a newer `merch`"
     );
     assert_eq!(starts(&test_database).await.unwrap_err(), refusal);
     assert_eq!(merch_db::migrate(&test_database.url).await.unwrap_err().to_string(), refusal);
@@ -216,7 +216,7 @@ async fn diverged_schema_is_refused() {
         .await
         .unwrap();
     connection.close().await.unwrap();
-    let expected = format!("it lacks {last} and has {EXPAND}, which this program does not know");
+    let expected = format!("it lacks {last} and has {EXPAND}, which this program does not contain");
     assert!(starts(&test_database).await.unwrap_err().contains(&expected));
     assert!(
         merch_db::migrate(&test_database.url).await.unwrap_err().to_string().contains(&expected)

@@ -103,9 +103,9 @@ async fn missing_database_is_refused_with_instructions() {
         "{error}"
     );
     let error =
-        merch_db::migrate("sqlite:///no/such/folder/store.db").await.unwrap_err().to_string();
+        merch_db::migrate("sqlite:///no/such/directory/store.db").await.unwrap_err().to_string();
     assert!(
-        error.starts_with("the database file /no/such/folder/store.db cannot be opened"),
+        error.starts_with("the database file /no/such/directory/store.db cannot be opened"),
         "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! Each test starts its servers on their own port and in their own folder.
+//! Each test starts its servers on their own port and in their own directory.
 
 /// `tools/test` skips these tests if PgBouncer is missing.
 mod needs_pgbouncer {

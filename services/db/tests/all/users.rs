@@ -332,10 +332,10 @@ on_both!(
             assert_eq!(error_of(store.client().deactivate_user(call(change)).await), missing);
         }
         assert_eq!(get_user(store, &bob.caller, &bob.user.id).await.unwrap(), bob.user);
-        let ghost =
+        let unknown_caller =
             Caller { user_id: "01890000-0000-7000-8000-000000000000".into(), token_version: 1 };
         assert_eq!(
-            error_of(get_user(store, &ghost, &bob.user.id).await),
+            error_of(get_user(store, &unknown_caller, &bob.user.id).await),
             error(Code::Unauthenticated, ErrorReason::TokenRevoked)
         );
     }

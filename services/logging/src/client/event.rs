@@ -145,7 +145,7 @@ impl Origin {
 
 /// An event builder. Events must not contain passwords, password hashes or tokens.
 #[derive(Clone, Debug)]
-#[must_use = "an event is nothing until it is written to a journal or an outbox"]
+#[must_use = "an event has no effect until it is written to a journal or an outbox"]
 pub struct Event(LogMessage);
 
 impl Event {

@@ -1,8 +1,8 @@
 //! Event journal on disk. An event is durable when `append` returns, and is kept until
 //! acknowledged.
 //!
-//! The folder (mode 0700) holds segments such as `00000000000000000001.journal`, named after their
-//! first record's number (see [`record`]); `acknowledged`, with the last acknowledged number;
+//! The directory (mode 0700) holds segments such as `00000000000000000001.journal`, named after
+//! their first record's number (see [`record`]); `acknowledged`, with the last acknowledged number;
 //! `dead-letters.jsonl`; and a lock.
 //!
 //! Recovery:
@@ -104,7 +104,7 @@ pub enum AppendError {
 #[derive(Clone, Debug)]
 pub struct JournalPosition(Position);
 
-/// A journal. Clones share one folder, which the last one unlocks on drop.
+/// A journal. Clones share one directory, which the last one unlocks on drop.
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<OpenJournal>);
 
@@ -118,7 +118,7 @@ struct OpenJournal {
 
 #[derive(Debug)]
 struct Shared {
-    folder: PathBuf,
+    dir: PathBuf,
     options: JournalOptions,
     segments: Mutex<Segments>,
     changed: Notify,
@@ -128,26 +128,26 @@ struct Shared {
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, or creates it. Blocks while it reads the last segment.
+    /// Opens the journal in `dir`, or creates it. Blocks while it reads the last segment.
     ///
     /// # Errors
-    /// If the folder is not usable, or another process has locked it.
-    pub fn open(folder: impl Into<PathBuf>, options: JournalOptions) -> Result<Self, StartError> {
-        Self::open_with(folder.into(), options, Box::new(File::sync_data))
+    /// If the directory is not usable, or another process has locked it.
+    pub fn open(dir: impl Into<PathBuf>, options: JournalOptions) -> Result<Self, StartError> {
+        Self::open_with(dir.into(), options, Box::new(File::sync_data))
     }
 
     /// Like [`Self::open`], but returns `None` if another process has the lock.
     ///
     /// # Errors
-    /// If the folder is not usable.
+    /// If the directory is not usable.
     pub fn open_if_free(
-        folder: impl Into<PathBuf>,
+        dir: impl Into<PathBuf>,
         options: JournalOptions,
     ) -> Result<Option<Self>, StartError> {
-        let folder = folder.into();
-        match lock(&folder)? {
+        let dir = dir.into();
+        match lock(&dir)? {
             Some(lock) => {
-                Self::open_locked(folder, lock, options, Box::new(File::sync_data)).map(Some)
+                Self::open_locked(dir, lock, options, Box::new(File::sync_data)).map(Some)
             }
             None => Ok(None),
         }
@@ -155,40 +155,40 @@ impl Journal {
 
     /// `sync` is for tests of failing disks.
     fn open_with(
-        folder: PathBuf,
+        dir: PathBuf,
         options: JournalOptions,
         sync: SyncFile,
     ) -> Result<Self, StartError> {
-        let lock = lock(&folder)?.ok_or_else(|| {
+        let lock = lock(&dir)?.ok_or_else(|| {
             StartError::new(format!(
                 "the journal in {} is in use by another process; stop that one, or give each its \
-                 own data folder (--data-dir)",
-                folder.display()
+                 own data directory (--data-dir)",
+                dir.display()
             ))
         })?;
-        Self::open_locked(folder, lock, options, sync)
+        Self::open_locked(dir, lock, options, sync)
     }
 
     fn open_locked(
-        folder: PathBuf,
+        dir: PathBuf,
         lock: File,
         options: JournalOptions,
         sync: SyncFile,
     ) -> Result<Self, StartError> {
         let open_error = |error: io::Error| {
             StartError::new(format!(
-                "the journal in {} cannot be opened: {error}; expected a folder that this user may \
-                 read and write",
-                folder.display()
+                "the journal in {} cannot be opened: {error}; expected a directory that this user \
+                 may read and write",
+                dir.display()
             ))
         };
-        let acknowledged = checkpoint::read(&folder).map_err(open_error)?;
+        let acknowledged = checkpoint::read(&dir).map_err(open_error)?;
         let replayed = if options.replay_retained { options.retained_events } else { 0 };
         let (segments, current) =
-            Segments::open(&folder, acknowledged, replayed, options.segment_bytes)
+            Segments::open(&dir, acknowledged, replayed, options.segment_bytes)
                 .map_err(open_error)?;
         let shared = Arc::new(Shared {
-            folder: folder.clone(),
+            dir: dir.clone(),
             options,
             segments: Mutex::new(segments),
             changed: Notify::new(),
@@ -244,7 +244,7 @@ impl Journal {
     pub fn clear(self) -> io::Result<bool> {
         let Some(open) = Arc::into_inner(self.0) else { return Ok(false) };
         let shared = Arc::clone(&open.shared);
-        // Duplicated, so that the folder stays locked after `open` is dropped.
+        // Duplicated, so that the directory stays locked after `open` is dropped.
         let lock = open.lock.try_clone()?;
         drop(open);
         let obsolete = match shared.segments() {
@@ -252,18 +252,18 @@ impl Journal {
             segments => segments.first_records(),
         };
         for first in obsolete {
-            fs::remove_file(segments::path(&shared.folder, first))?;
+            fs::remove_file(segments::path(&shared.dir, first))?;
         }
         drop(lock);
         Ok(true)
     }
 
-    /// Returns whether the folder has a segment.
+    /// Returns whether the directory has a segment.
     ///
     /// # Errors
-    /// If the folder cannot be read.
-    pub fn may_hold_events(folder: &Path) -> io::Result<bool> {
-        segments::has_segment(folder)
+    /// If the directory cannot be read.
+    pub fn may_hold_events(dir: &Path) -> io::Result<bool> {
+        segments::has_segment(dir)
     }
 
     /// Returns the number of unacknowledged events.
@@ -308,7 +308,7 @@ impl EventSource for Journal {
                 return Ok(Vec::new());
             }
             let events = blocking(move || {
-                segments::read(&shared.folder, &shared.segments, after, limit, MAX_READ_BYTES)
+                segments::read(&shared.dir, &shared.segments, after, limit, MAX_READ_BYTES)
             })
             .await?;
             Ok(events
@@ -340,7 +340,7 @@ impl EventSource for Journal {
     async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
         let oldest =
             self.read(None, 1).await?.into_iter().next().map(|(_, event)| OldestEvent::of(event));
-        // Replayed events were shipped before, so their age means nothing.
+        // Replayed events were shipped before, so their age is meaningless.
         let replays = self.0.shared.options.replay_retained;
         Ok(oldest.map(|oldest| if replays { OldestEvent { time: None, ..oldest } } else { oldest }))
     }
@@ -376,14 +376,14 @@ impl Shared {
             return Ok(());
         }
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
-        // During a replay the checkpoint is already further.
+        // During a replay, the checkpoint is already ahead.
         if acknowledged > on_disk {
-            checkpoint::write(&self.folder, acknowledged)?;
+            checkpoint::write(&self.dir, acknowledged)?;
             let obsolete =
                 self.segments().apply_checkpoint(acknowledged, self.options.retained_events);
             for first in obsolete {
                 // A remaining file is deleted after the next start.
-                if let Err(error) = fs::remove_file(segments::path(&self.folder, first)) {
+                if let Err(error) = fs::remove_file(segments::path(&self.dir, first)) {
                     tracing::warn!(%error, "failed to delete an obsolete journal segment");
                 }
             }
@@ -394,25 +394,23 @@ impl Shared {
 
     fn dead_letter(&self, line: &str) -> io::Result<()> {
         let _held = self.closed();
-        let mut file = files::private()
-            .append(true)
-            .create(true)
-            .open(self.folder.join("dead-letters.jsonl"))?;
+        let mut file =
+            files::private().append(true).create(true).open(self.dir.join("dead-letters.jsonl"))?;
         file.write_all(line.as_bytes())?;
         file.sync_all()
     }
 }
 
-/// Returns `None` if another process has locked the folder.
-fn lock(folder: &Path) -> Result<Option<File>, StartError> {
-    files::create_folder(folder).map_err(|error| {
+/// Returns `None` if another process has locked the directory.
+fn lock(dir: &Path) -> Result<Option<File>, StartError> {
+    files::create_directory(dir).map_err(|error| {
         StartError::new(format!(
-            "the journal's folder {} cannot be used: {error}; \
-             expected a folder of this user, or a parent folder that it may write",
-            folder.display()
+            "the journal's directory {} cannot be used: {error}; \
+             expected a directory of this user, or a parent directory that it may write",
+            dir.display()
         ))
     })?;
-    let path = folder.join("lock");
+    let path = dir.join("lock");
     let open_error = |error: io::Error| {
         StartError::new(format!(
             "the journal's lock file {} cannot be locked: {error}; expected a file that this user \

@@ -16,11 +16,11 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    pub(crate) fn make(folder: &Path) -> Self {
+    pub(crate) fn make(dir: &Path) -> Self {
         let files = Self {
-            ca: folder.join("ca.pem"),
-            other_ca: folder.join("other-ca.pem"),
-            server: folder.join("server.pem"),
+            ca: dir.join("ca.pem"),
+            other_ca: dir.join("other-ca.pem"),
+            server: dir.join("server.pem"),
         };
         let issuer = authority("Test authority");
         fs::write(&files.ca, issuer.pem()).unwrap();

@@ -97,9 +97,9 @@ pub struct Kafka {
     brokers: Vec<Option<process::Jvm>>,
     zookeeper: Option<process::Jvm>,
     certificates: Option<Certificates>,
-    /// Dropped before the folder.
+    /// Dropped before the directory.
     _reaper: Reaper,
-    folder: TempDir,
+    dir: TempDir,
 }
 
 impl Kafka {
@@ -142,16 +142,16 @@ impl Kafka {
     }
 
     fn try_start(options: Options, java: Java) -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix("merch-kafka.").tempdir().unwrap();
-        let reaper = Reaper::of(folder.path());
+        let dir = tempfile::Builder::new().prefix("merch-kafka.").tempdir().unwrap();
+        let reaper = Reaper::of(dir.path());
         let certificates = (options.security_protocol == SecurityProtocol::SaslSsl)
-            .then(|| Certificates::make(folder.path()));
+            .then(|| Certificates::make(dir.path()));
         let ports: Vec<Ports> = (0..options.brokers)
             .map(|_| Ports { client: free_port(), controller: free_port() })
             .collect();
         let zookeeper = match options.metadata_mode {
             MetadataMode::KRaft => None,
-            MetadataMode::ZooKeeper => Some(start_zookeeper(&java, folder.path(), ports[0])?),
+            MetadataMode::ZooKeeper => Some(start_zookeeper(&java, dir.path(), ports[0])?),
         };
         let mut kafka = Self {
             options,
@@ -161,7 +161,7 @@ impl Kafka {
             zookeeper,
             certificates,
             _reaper: reaper,
-            folder,
+            dir,
         };
         for number in 0..kafka.options.brokers {
             kafka.format_storage(number);
@@ -242,7 +242,7 @@ impl Kafka {
     }
 
     fn home(&self, number: usize) -> PathBuf {
-        self.folder.path().join(number.to_string())
+        self.dir.path().join(number.to_string())
     }
 
     fn format_storage(&self, number: usize) {
@@ -321,8 +321,8 @@ impl MetadataMode {
     }
 }
 
-fn start_zookeeper(java: &Java, folder: &Path, ports: Ports) -> Result<process::Jvm, String> {
-    let home = folder.join("zookeeper");
+fn start_zookeeper(java: &Java, dir: &Path, ports: Ports) -> Result<process::Jvm, String> {
+    let home = dir.join("zookeeper");
     fs::create_dir(&home).unwrap();
     let file = home.join("zoo.cfg");
     fs::write(&file, properties::zoo_cfg(&home, ports)).unwrap();

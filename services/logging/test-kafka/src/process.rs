@@ -104,7 +104,7 @@ impl Jvm {
             };
             let lines: Vec<&str> = log.lines().collect();
             return Err(format!(
-                "{problem}; its last words: {}",
+                "{problem}; its last output: {}",
                 lines[lines.len().saturating_sub(15)..].join("\n")
             ));
         }

@@ -1,5 +1,5 @@
-//! Kills the brokers when this process ends, because `exit` drops no statics: the reaper waits
-//! until a pipe closes.
+//! Kills the brokers when this process exits, because statics are not dropped at exit. The reaper
+//! is a child process that waits until a pipe closes.
 
 use std::{
     path::Path,
@@ -19,11 +19,11 @@ rm -rf "$1"
 pub(crate) struct Reaper(Child);
 
 impl Reaper {
-    /// Watches the processes with ids in `folder/*/pid`, and removes the folder.
-    pub(crate) fn of(folder: &Path) -> Self {
+    /// Watches the processes with ids in `directory/*/pid`, and removes the directory.
+    pub(crate) fn of(dir: &Path) -> Self {
         let child = Command::new("sh")
             .args(["-c", SCRIPT, "reaper"])
-            .arg(folder)
+            .arg(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -17,9 +17,9 @@ pub struct Batch {
     pub base_sequence: i32,
 }
 
-pub(crate) fn batches(folder: &Path) -> Vec<Batch> {
-    let entries = fs::read_dir(folder)
-        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", folder.display()));
+pub(crate) fn batches(dir: &Path) -> Vec<Batch> {
+    let entries = fs::read_dir(dir)
+        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", dir.display()));
     let mut segments: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "log"))

@@ -42,8 +42,8 @@ async fn acknowledge(journal: &Journal, count: usize) {
     journal.acknowledge(&positions).await.unwrap();
 }
 
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "journal"))
@@ -53,9 +53,9 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// One segment per written group.
-fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal {
+fn small(dir: &Path, retained_events: u64, replay_retained: bool) -> Journal {
     Journal::open(
-        folder,
+        dir,
         JournalOptions {
             segment_bytes: 1,
             retained_events,
@@ -68,27 +68,27 @@ fn small(folder: &Path, retained_events: u64, replay_retained: bool) -> Journal 
 
 #[tokio::test]
 async fn appended_events_survive_a_restart() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     for start in [0, 10, 20] {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, start..start + 10).await;
     }
-    let journal = journal(folder.path());
+    let journal = journal(dir.path());
     assert_eq!(read_numbers(&journal).await, (0..30).collect::<Vec<_>>());
     assert_eq!(journal.backlog(), 30);
-    assert_eq!(segments(folder.path()).len(), 1);
+    assert_eq!(segments(dir.path()).len(), 1);
 }
 
 #[tokio::test]
 async fn acknowledged_events_are_not_read_again() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, 0..10).await;
         acknowledge(&journal, 4).await;
         assert_eq!(read_numbers(&journal).await, (4..10).collect::<Vec<_>>());
     }
-    let journal = journal(folder.path());
+    let journal = journal(dir.path());
     assert_eq!(read_numbers(&journal).await, (4..10).collect::<Vec<_>>());
     acknowledge(&journal, 6).await;
     assert_eq!((read_numbers(&journal).await, journal.backlog()), (vec![], 0));
@@ -100,9 +100,9 @@ async fn acknowledged_events_are_not_read_again() {
 async fn concurrent_appends_are_durable_and_ordered_by_task() {
     const TASKS: usize = 64;
     const EACH: usize = 20;
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let journal = Journal::open(
-        folder.path(),
+        dir.path(),
         JournalOptions { segment_bytes: 16 * 1024, ..JournalOptions::default() },
     )
     .unwrap();
@@ -117,10 +117,10 @@ async fn concurrent_appends_are_durable_and_ordered_by_task() {
     }
     let before = read_numbers(&journal).await;
     drop(journal);
-    let journal = Journal::open(folder.path(), JournalOptions::default()).unwrap();
+    let journal = Journal::open(dir.path(), JournalOptions::default()).unwrap();
     let after = read_numbers(&journal).await;
     assert_eq!(before, after, "in the order of the file");
-    assert!(segments(folder.path()).len() > 1);
+    assert!(segments(dir.path()).len() > 1);
     for task in 0..TASKS {
         let own: Vec<usize> =
             after.iter().copied().filter(|number| number / EACH == task).collect();
@@ -148,13 +148,13 @@ async fn torn_tail_loses_only_the_torn_record() {
         // zeros: each case takes several fsyncs.
         let paddings: &[usize] = if length % 32 == 0 { &[0, 1, 8, 4096] } else { &[0] };
         for &padding in paddings {
-            let folder = tempdir().unwrap();
+            let dir = tempdir().unwrap();
             fs::write(
-                folder.path().join("00000000000000000001.journal"),
+                dir.path().join("00000000000000000001.journal"),
                 [&bytes[..length], &vec![0; padding]].concat(),
             )
             .unwrap();
-            let journal = journal(folder.path());
+            let journal = journal(dir.path());
             // The padding may complete a record that ends in zeros.
             let read = read_numbers(&journal).await;
             assert!(
@@ -163,32 +163,32 @@ async fn torn_tail_loses_only_the_torn_record() {
             );
             append(&journal, 7..8).await;
             drop(journal);
-            let journal = self::journal(folder.path());
+            let journal = self::journal(dir.path());
             assert_eq!(read_numbers(&journal).await, [read.as_slice(), &[7]].concat());
-            assert_eq!(segments(folder.path()).len(), 1);
+            assert_eq!(segments(dir.path()).len(), 1);
         }
     }
 }
 
 #[tokio::test]
 async fn corruption_loses_only_the_rest_of_its_segment() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, 0..5).await;
     }
-    let segment = segments(folder.path()).remove(0);
+    let segment = segments(dir.path()).remove(0);
     let mut bytes = fs::read(&segment).unwrap();
     let at = bytes.len() / 2;
     bytes[at] ^= 0x40;
     fs::write(&segment, &bytes).unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, 5..8).await;
         assert_eq!(read_numbers(&journal).await, [0, 1, 5, 6, 7]);
         assert_eq!(fs::read(&segment).unwrap(), bytes, "the segment is unchanged");
     }
-    let journal = journal(folder.path());
+    let journal = journal(dir.path());
     append(&journal, 8..9).await;
     assert_eq!(read_numbers(&journal).await, [0, 1, 5, 6, 7, 8]);
     acknowledge(&journal, 6).await;
@@ -198,17 +198,17 @@ async fn corruption_loses_only_the_rest_of_its_segment() {
 
 #[tokio::test]
 async fn without_checkpoint_all_events_are_read_again() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, 0..5).await;
         acknowledge(&journal, 3).await;
     }
-    let file = folder.path().join("acknowledged");
+    let file = dir.path().join("acknowledged");
     fs::write(&file, "3 nonsense\n").unwrap();
-    assert_eq!(read_numbers(&journal(folder.path())).await, [0, 1, 2, 3, 4]);
+    assert_eq!(read_numbers(&journal(dir.path())).await, [0, 1, 2, 3, 4]);
     fs::remove_file(&file).unwrap();
-    let journal = journal(folder.path());
+    let journal = journal(dir.path());
     assert_eq!(read_numbers(&journal).await, [0, 1, 2, 3, 4]);
     acknowledge(&journal, 5).await;
     assert!(file.exists());
@@ -216,98 +216,98 @@ async fn without_checkpoint_all_events_are_read_again() {
 
 #[tokio::test]
 async fn record_numbers_continue_after_the_checkpoint() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         append(&journal, 0..5).await;
         acknowledge(&journal, 5).await;
     }
-    fs::remove_file(&segments(folder.path())[0]).unwrap();
-    let journal = journal(folder.path());
+    fs::remove_file(&segments(dir.path())[0]).unwrap();
+    let journal = journal(dir.path());
     append(&journal, 5..6).await;
     assert_eq!(read_numbers(&journal).await, [5]);
-    assert!(segments(folder.path())[0].ends_with("00000000000000000006.journal"));
+    assert!(segments(dir.path())[0].ends_with("00000000000000000006.journal"));
 }
 
 #[tokio::test]
 async fn acknowledged_segments_are_deleted() {
-    let folder = tempdir().unwrap();
-    let journal = small(folder.path(), 0, false);
+    let dir = tempdir().unwrap();
+    let journal = small(dir.path(), 0, false);
     append(&journal, 0..10).await;
-    assert_eq!(segments(folder.path()).len(), 10);
+    assert_eq!(segments(dir.path()).len(), 10);
     acknowledge(&journal, 4).await;
-    assert_eq!(segments(folder.path()).len(), 6);
+    assert_eq!(segments(dir.path()).len(), 6);
     acknowledge(&journal, 6).await;
-    assert_eq!(segments(folder.path()).len(), 1, "the last segment is kept");
+    assert_eq!(segments(dir.path()).len(), 1, "the last segment is kept");
     append(&journal, 10..11).await;
     assert_eq!(read_numbers(&journal).await, [10]);
 }
 
 #[tokio::test]
 async fn exactly_the_retained_events_are_replayed() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = small(folder.path(), 5, true);
+        let journal = small(dir.path(), 5, true);
         append(&journal, 0..20).await;
         acknowledge(&journal, 18).await;
-        assert_eq!(segments(folder.path()).len(), 7);
+        assert_eq!(segments(dir.path()).len(), 7);
     }
     {
-        let journal = small(folder.path(), 5, true);
+        let journal = small(dir.path(), 5, true);
         assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
         // The next start replays from the same record.
         acknowledge(&journal, 3).await;
     }
     {
-        let journal = small(folder.path(), 5, false);
+        let journal = small(dir.path(), 5, false);
         assert_eq!(read_numbers(&journal).await, [18, 19]);
     }
-    let journal = small(folder.path(), 5, true);
+    let journal = small(dir.path(), 5, true);
     assert_eq!(read_numbers(&journal).await, (13..20).collect::<Vec<_>>());
     acknowledge(&journal, 7).await;
-    assert_eq!((read_numbers(&journal).await, segments(folder.path()).len()), (vec![], 5));
+    assert_eq!((read_numbers(&journal).await, segments(dir.path()).len()), (vec![], 5));
 }
 
 #[tokio::test]
-async fn folder_is_locked_for_one_process() {
-    let folder = tempdir().unwrap();
-    let first = journal(folder.path());
-    let error = Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
+async fn directory_is_locked_for_one_process() {
+    let dir = tempdir().unwrap();
+    let first = journal(dir.path());
+    let error = Journal::open(dir.path(), JournalOptions::default()).unwrap_err().to_string();
     assert!(
         error.contains("in use by another process")
-            && error.contains(&folder.path().display().to_string()),
+            && error.contains(&dir.path().display().to_string()),
         "{error}"
     );
     drop(first.clone());
-    assert!(Journal::open(folder.path(), JournalOptions::default()).is_err());
+    assert!(Journal::open(dir.path(), JournalOptions::default()).is_err());
     drop(first);
-    journal(folder.path());
+    journal(dir.path());
 }
 
 #[tokio::test]
-async fn unusable_folder_is_a_one_line_error() {
-    let folder = tempdir().unwrap();
-    let file = folder.path().join("file");
+async fn unusable_directory_is_a_one_line_error() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let error =
         Journal::open(file.join("journal"), JournalOptions::default()).unwrap_err().to_string();
-    assert!(error.starts_with("the journal's folder") && !error.contains('\n'), "{error}");
+    assert!(error.starts_with("the journal's directory") && !error.contains('\n'), "{error}");
 }
 
 #[tokio::test]
 async fn symbolic_links_are_not_followed() {
     let outer = tempdir().unwrap();
-    let (folder, victim) = (outer.path().join("journal"), outer.path().join("victim"));
-    fs::create_dir(&folder).unwrap();
+    let (dir, victim) = (outer.path().join("journal"), outer.path().join("victim"));
+    fs::create_dir(&dir).unwrap();
     fs::write(&victim, "mine").unwrap();
-    let link = |name: &str| symlink(&victim, folder.join(name)).unwrap();
+    let link = |name: &str| symlink(&victim, dir.join(name)).unwrap();
     for name in ["lock", "00000000000000000001.journal"] {
         link(name);
-        Journal::open(&folder, JournalOptions::default()).map(|_| ()).unwrap_err();
-        fs::remove_file(folder.join(name)).unwrap();
+        Journal::open(&dir, JournalOptions::default()).map(|_| ()).unwrap_err();
+        fs::remove_file(dir.join(name)).unwrap();
     }
     link("acknowledged.new");
-    let journal = journal(&folder);
+    let journal = journal(&dir);
     // The next segment and the checkpoint.
     link("00000000000000000001.journal");
     append(&journal, 0..2).await;
@@ -317,12 +317,11 @@ async fn symbolic_links_are_not_followed() {
 }
 
 #[tokio::test]
-async fn folder_of_another_user_is_refused() {
-    let folder = tempdir().unwrap();
+async fn directory_of_another_user_is_refused() {
+    let dir = tempdir().unwrap();
     // Only root may change the owner.
-    if chown(folder.path(), Some(65_534), None).is_ok() {
-        let error =
-            Journal::open(folder.path(), JournalOptions::default()).unwrap_err().to_string();
+    if chown(dir.path(), Some(65_534), None).is_ok() {
+        let error = Journal::open(dir.path(), JournalOptions::default()).unwrap_err().to_string();
         assert!(error.contains("cannot be used: it belongs to the user 65534"), "{error}");
     }
 }
@@ -330,22 +329,22 @@ async fn folder_of_another_user_is_refused() {
 #[tokio::test]
 async fn files_are_readable_only_by_the_owner() {
     let outer = tempdir().unwrap();
-    let folder = outer.path().join("data").join("journal");
-    let journal = journal(&folder);
+    let dir = outer.path().join("data").join("journal");
+    let journal = journal(&dir);
     append(&journal, 0..1).await;
     acknowledge(&journal, 1).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&dir), 0o700);
     let files: Vec<PathBuf> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600));
 }
 
 #[tokio::test]
 async fn event_larger_than_a_request_is_refused() {
-    let folder = tempdir().unwrap();
-    let journal = journal(folder.path());
+    let dir = tempdir().unwrap();
+    let journal = journal(dir.path());
     let mut large = event(0);
     large.message = "x".repeat(1024 * 1024);
     assert!(matches!(journal.append(large).await.unwrap_err(), AppendError::TooLarge { .. }));
@@ -355,7 +354,7 @@ async fn event_larger_than_a_request_is_refused() {
 
 #[tokio::test]
 async fn full_journal_refuses_events_until_acknowledgement() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let open = |max_backlog_bytes| {
         let options = JournalOptions {
             segment_bytes: 1000,
@@ -363,7 +362,7 @@ async fn full_journal_refuses_events_until_acknowledgement() {
             max_backlog_bytes,
             ..JournalOptions::default()
         };
-        Journal::open(folder.path(), options).unwrap()
+        Journal::open(dir.path(), options).unwrap()
     };
     // Same size.
     let template = event(10);
@@ -410,8 +409,8 @@ async fn full_journal_refuses_events_until_acknowledgement() {
 
 #[tokio::test]
 async fn change_before_the_wait_is_not_missed() {
-    let folder = tempdir().unwrap();
-    let journal = journal(folder.path());
+    let dir = tempdir().unwrap();
+    let journal = journal(dir.path());
     append(&journal, 0..1).await;
     tokio::time::timeout(crate::support::DEADLINE, journal.changed())
         .await

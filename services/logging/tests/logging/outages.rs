@@ -121,8 +121,8 @@ async fn permanently_refused_record_becomes_a_dead_letter() {
             cluster.request_errors(RDKafkaApiKey::Produce, &errors);
         })
         .unwrap();
-    let folder = tempdir().unwrap();
-    let journal = journal(folder.path());
+    let dir = tempdir().unwrap();
+    let journal = journal(dir.path());
     for event in events(0..20) {
         journal.append(event).await.unwrap();
     }
@@ -135,7 +135,7 @@ async fn permanently_refused_record_becomes_a_dead_letter() {
     shipping.drain().await;
     service.stop().await;
 
-    let kept = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
+    let kept = std::fs::read_to_string(dir.path().join("dead-letters.jsonl")).unwrap();
     let kept: Vec<serde_json::Value> =
         kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");

@@ -257,7 +257,7 @@ async fn senders_are_balanced_and_return_to_their_preferred_replica() {
     until("the first replica is not serving", || both.serving() == 1).await;
     round += 1;
     assert_eq!(senders_on_first(&senders, &state_one, round).await.len(), 0);
-    let _way = TcpProxy::at(address, one).await;
+    let _proxy = TcpProxy::at(address, one).await;
     round += 1;
     let started = Instant::now();
     while senders_on_first(&senders, &state_one, round).await != before {

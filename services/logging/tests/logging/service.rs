@@ -39,8 +39,8 @@ fn refused_fields(status: &Status) -> Vec<String> {
 async fn acknowledged_event_is_on_the_topic_as_proto3_json() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
-    let folder = tempdir().unwrap();
-    let journal = journal(folder.path());
+    let dir = tempdir().unwrap();
+    let journal = journal(dir.path());
     let shipping = Shipping::start(journal.clone(), service.address, fast_options());
     let sent = event(1);
     journal.append(sent.clone()).await.unwrap();
@@ -126,10 +126,10 @@ async fn all_requests_are_acknowledged_before_the_stream_closes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificate_role_limits_service_and_actor() {
-    let folder = tempdir().unwrap();
-    make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+    let dir = tempdir().unwrap();
+    make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap();
     let tls = |role: &str| {
-        let at = |file: &str| folder.path().join(role).join(file);
+        let at = |file: &str| dir.path().join(role).join(file);
         let files = TlsFiles { cert: at("tls.crt"), key: at("tls.key"), ca: at("ca.crt") };
         Transport::new(Some(Tls::load(files).unwrap()), false)
     };
@@ -237,8 +237,8 @@ async fn invalid_requests_are_refused_by_field() {
 async fn invalid_events_do_not_block_others() {
     let broker = broker();
     let service = Service::start(config(broker.bootstrap_servers())).await;
-    let folder = tempdir().unwrap();
-    let journal = journal(folder.path());
+    let dir = tempdir().unwrap();
+    let journal = journal(dir.path());
     let mut all = events(0..100);
     all[20].actor = "unknown".to_owned();
     // Valid for the client, too large for a record.
@@ -254,7 +254,7 @@ async fn invalid_events_do_not_block_others() {
         distinct_numbers(broker.bootstrap_servers()).await,
         (0..100).filter(|number| ![20, 60].contains(number)).collect::<Vec<_>>()
     );
-    let dead_letter = std::fs::read_to_string(folder.path().join("dead-letters.jsonl")).unwrap();
+    let dead_letter = std::fs::read_to_string(dir.path().join("dead-letters.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
         dead_letter.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
@@ -305,9 +305,9 @@ async fn service_restarts_lose_no_events() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unacknowledged_journal_is_shipped_by_the_next_process() {
     let broker = broker();
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     {
-        let journal = journal(folder.path());
+        let journal = journal(dir.path());
         for event in events(0..50) {
             journal.append(event).await.unwrap();
         }
@@ -316,7 +316,7 @@ async fn unacknowledged_journal_is_shipped_by_the_next_process() {
         shipping.kill().await;
     }
     let service = Service::start(config(broker.bootstrap_servers())).await;
-    let journal = journal(folder.path());
+    let journal = journal(dir.path());
     let shipping = Shipping::start(journal.clone(), service.address, fast_options());
     until("all events are shipped", || journal.backlog() == 0).await;
     shipping.drain().await;
@@ -326,10 +326,10 @@ async fn unacknowledged_journal_is_shipped_by_the_next_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_broker_receives_the_retained_events() {
-    let folder = tempdir().unwrap();
+    let dir = tempdir().unwrap();
     let open = || {
         Journal::open(
-            folder.path(),
+            dir.path(),
             JournalOptions {
                 retained_events: 30,
                 replay_retained: true,

@@ -120,8 +120,8 @@ impl Shipping {
     }
 }
 
-pub(crate) fn journal(folder: &Path) -> Journal {
-    Journal::open(folder, JournalOptions::default()).unwrap()
+pub(crate) fn journal(dir: &Path) -> Journal {
+    Journal::open(dir, JournalOptions::default()).unwrap()
 }
 
 /// Asserts the guarantees of `ship`.

@@ -44,25 +44,30 @@ impl Client {
             (Some(endpoint), Some(token)) => (endpoint.clone(), token),
             (Some(_), None) => {
                 return Err(StartError::new(
-                    "no credential for the db service; expected MERCH_ADMIN_TOKEN_FILE (--admin-token-file) or MERCH_ADMIN_TOKEN, as `merch db` has it",
+                    "no credential for the db service; expected MERCH_ADMIN_TOKEN_FILE \
+                     (--admin-token-file) or MERCH_ADMIN_TOKEN, as `merch db` has it",
                 ));
             }
             (None, given) => {
-                let folder = &target.data.data_dir;
+                let dir = &target.data.data_dir;
                 let token = match given {
                     Some(token) => token,
                     None => {
                         // Reports a store that is not running before a missing key file.
-                        run_file::read(folder)?;
-                        admin_key::read(&folder.join(crate::data_dir::ADMIN_KEY))?
+                        run_file::read(dir)?;
+                        admin_key::read(&dir.join(crate::data_dir::ADMIN_KEY))?
                     }
                 };
-                (run_file::read(folder)?.db, token)
+                (run_file::read(dir)?.db, token)
             }
         };
-        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", token.reveal().trim_ascii())
-            .parse()
-            .map_err(|_| StartError::new("the credential in MERCH_ADMIN_TOKEN or its file contains characters that are invalid in a header"))?;
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", token.reveal().trim_ascii()).parse().map_err(|_| {
+                StartError::new(
+                    "the credential in MERCH_ADMIN_TOKEN or its file contains characters that are \
+                     invalid in a header",
+                )
+            })?;
         authorization.set_sensitive(true);
         // Every db role reports this service's health; one without it answers `Unimplemented`.
         let replicas = Replicas::discover(
@@ -119,14 +124,18 @@ impl Client {
         let endpoint = &self.endpoint;
         match status.code() {
             Code::Unauthenticated => format!(
-                "the db service at {endpoint} refused the credential; expected the one that it was started with: MERCH_ADMIN_TOKEN, MERCH_ADMIN_TOKEN_FILE, or admin.key in its data folder"
+                "the db service at {endpoint} refused the credential; expected the one that it was \
+                 started with: MERCH_ADMIN_TOKEN, MERCH_ADMIN_TOKEN_FILE, or admin.key in its data \
+                 directory"
             ),
             Code::Unimplemented => format!(
-                "the db service at {endpoint} serves no admin calls; start it with MERCH_ADMIN_TOKEN_FILE or MERCH_ADMIN_TOKEN"
+                "the db service at {endpoint} serves no admin calls; start it with \
+                 MERCH_ADMIN_TOKEN_FILE or MERCH_ADMIN_TOKEN"
             ),
             Code::Unavailable | Code::DeadlineExceeded => {
                 format!(
-                    "no response from the db service at {endpoint}: {}; check that it runs and that the address is correct",
+                    "no response from the db service at {endpoint}: {}; check that it runs and \
+                     that the address is correct",
                     status.message()
                 )
             }
@@ -150,7 +159,8 @@ impl Client {
                     .to_owned()
             }
             Code::PermissionDenied => format!(
-                "the db service at {endpoint} refused this command: {}; expected the certificate of the role operator or db (MERCH_TLS_CERT_FILE)",
+                "the db service at {endpoint} refused this command: {}; expected the certificate \
+                 of the role operator or db (MERCH_TLS_CERT_FILE)",
                 status.message()
             ),
             code => format!(

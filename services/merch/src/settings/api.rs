@@ -141,7 +141,8 @@ impl Api {
     pub(crate) fn check(&self, role: &ProcessSettings) -> Result<(), StartError> {
         if self.request_timeout <= role.grpc_deadline {
             return Err(StartError::new(format!(
-                "--request-timeout (MERCH_REQUEST_TIMEOUT) is {} and --grpc-deadline (MERCH_GRPC_DEADLINE) is {}; expected a timeout greater than the deadline",
+                "--request-timeout (MERCH_REQUEST_TIMEOUT) is {} and --grpc-deadline \
+                 (MERCH_GRPC_DEADLINE) is {}; expected a timeout greater than the deadline",
                 humantime::format_duration(self.request_timeout),
                 humantime::format_duration(role.grpc_deadline),
             )));
@@ -163,7 +164,7 @@ pub(crate) struct TokenKeys {
         help_heading = "Identity"
     )]
     pub(crate) jwt_key: Option<Secret>,
-    /// A file with that key [default: a generated file in the data folder for the whole store;
+    /// A file with that key [default: a generated file in the data directory for the whole store;
     /// `merch api` requires a key]
     #[arg(
         long,

@@ -13,13 +13,13 @@ use super::values;
 
 #[derive(Debug, Args)]
 pub(crate) struct Data {
-    /// Folder for all persistent data; created, private to its owner, if it is missing
+    /// Directory for all persistent data; created, private to its owner, if it is missing
     #[arg(
         long,
         env = "MERCH_DATA_DIR",
-        value_name = "FOLDER",
+        value_name = "DIRECTORY",
         default_value = "merch-data",
-        value_parser = values::path("folder"),
+        value_parser = values::path("directory"),
         help_heading = "Storage"
     )]
     pub(crate) data_dir: PathBuf,
@@ -150,7 +150,8 @@ impl InternalTls {
             }
             _ => {
                 return Err(StartError::new(
-                    "only some of MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE are set; expected all of them or none",
+                    "only some of MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and MERCH_TLS_CA_FILE \
+                     are set; expected all of them or none",
                 ));
             }
         };

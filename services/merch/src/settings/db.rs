@@ -21,7 +21,7 @@ use crate::data_dir;
 pub(crate) struct Db {
     /// Address of the db service's gRPC server, or unix:/path for processes of this user; not for
     /// public networks [default: 127.0.0.1:50051 for `merch db`; the whole store uses a socket in
-    /// the data folder, and this address in addition]
+    /// the data directory, and this address in addition]
     #[arg(
         long,
         env = "MERCH_DB_LISTEN",
@@ -74,7 +74,7 @@ const POOLER: &str = "--database-pooler (MERCH_DATABASE_POOLER)";
 pub(crate) struct DatabaseUrl {
     /// The database: postgres://user:password@host:port/database or sqlite:///path/to/file, where
     /// the path is percent-decoded and `?` is %3F. sslmode=verify-full&sslrootcert=FILE enables TLS
-    /// to PostgreSQL [default: merch.db in the data folder]
+    /// to PostgreSQL [default: merch.db in the data directory]
     #[arg(
         long,
         env = "MERCH_DATABASE_URL",
@@ -161,7 +161,9 @@ fn pooler(text: &str) -> Result<Pooler, String> {
     match text {
         "none" => Ok(Pooler(None)),
         "transaction" => Ok(Pooler(Some(merch_db::Pooler::Transaction))),
-        _ => Err("expected `none` or `transaction` (PgBouncer's pool_mode; its mode `session` needs no setting)".to_owned()),
+        _ => Err("expected `none` or `transaction` (PgBouncer's pool_mode; its mode `session` \
+                  needs no setting)"
+            .to_owned()),
     }
 }
 
@@ -184,7 +186,8 @@ impl DatabaseUrl {
         ] {
             if set && !is_postgres {
                 return Err(StartError::new(format!(
-                    "{option} is set, which requires PostgreSQL; expected --database-url (MERCH_DATABASE_URL) to be a postgres:// URL"
+                    "{option} is set, which requires PostgreSQL; expected --database-url \
+                     (MERCH_DATABASE_URL) to be a postgres:// URL"
                 )));
             }
         }
@@ -197,13 +200,13 @@ impl DatabaseUrl {
     }
 
     /// As [`DatabaseUrl::check`]; also checks that SQLite can open the default file in `data_dir`.
-    /// Call it before the folder is created.
+    /// Call it before the directory is created.
     pub(crate) fn check_in(&self, data_dir: &Path) -> Result<(), StartError> {
         self.check()?;
         if self.is_default() { data_dir::database(data_dir).check() } else { Ok(()) }
     }
 
-    /// Returns true for the SQLite file in the data folder.
+    /// Returns true for the SQLite file in the data directory.
     pub(crate) fn is_default(&self) -> bool {
         self.database_url.is_none() && self.database_url_file.is_none()
     }
@@ -222,8 +225,9 @@ impl DatabaseUrl {
         match self.direct_url()? {
             Some(url) => Ok(with_password(url.reveal(), self.password()?.as_ref()).into()),
             None if self.database_pooler.0.is_some() => Err(StartError::new(
-                "a migration needs a session, but --database-url leads to a pooler (--database-pooler, MERCH_DATABASE_POOLER); expected \
-                 --database-direct-url (MERCH_DATABASE_DIRECT_URL), the URL of PostgreSQL itself",
+                "a migration needs a session, but --database-url leads to a pooler \
+                 (--database-pooler, MERCH_DATABASE_POOLER); expected --database-direct-url \
+                 (MERCH_DATABASE_DIRECT_URL), the URL of PostgreSQL itself",
             )),
             None => self.or_in(data_dir),
         }
@@ -303,24 +307,24 @@ mod tests {
 
     #[test]
     fn separate_password_replaces_the_urls() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, url_file) = (folder.path().join("password"), folder.path().join("url"));
+        let dir = tempfile::tempdir().unwrap();
+        let (file, url_file) = (dir.path().join("password"), dir.path().join("url"));
         fs::write(&file, "p w&ä=%\n").unwrap();
         fs::write(&url_file, "postgres://u:old@h/d?sslmode=require\n").unwrap();
         let (file, url_file) = (file.to_str().unwrap(), url_file.to_str().unwrap());
-        let (plain, nowhere) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
+        let (plain, missing) = (["--database-url", "postgres://u:old@h/d"], Path::new("/nowhere"));
         assert_eq!(
-            database(&plain).or_in(nowhere).unwrap(),
+            database(&plain).or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d")
         );
         let new = database(&[&plain[..], &["--database-password-file", file]].concat());
         assert_eq!(
-            new.or_in(nowhere).unwrap(),
+            new.or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d?password=p%20w%26%C3%A4%3D%25")
         );
         let both = database(&["--database-url-file", url_file, "--database-password", "x"]);
         assert_eq!(
-            both.or_in(nowhere).unwrap(),
+            both.or_in(missing).unwrap(),
             Location::from("postgres://u:old@h/d?sslmode=require&password=x")
         );
         assert!(!both.is_default() && both.check().is_ok());

@@ -18,7 +18,7 @@ use super::{
 pub(crate) struct Logging {
     /// Address of the logging service's gRPC server, or unix:/path for processes of this user; not
     /// for public networks [default: 127.0.0.1:50052 for `merch logging`; the whole store uses a
-    /// socket in the data folder, and this address in addition]
+    /// socket in the data directory, and this address in addition]
     #[arg(
         long,
         env = "MERCH_LOGGING_LISTEN",
@@ -121,8 +121,9 @@ impl TopicConfig {
             && min_insync_replicas > replication
         {
             return Err(StartError::new(format!(
-                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is {min_insync_replicas} and MERCH_KAFKA_REPLICATION is {replication}; expected at most the replication factor, \
-                 otherwise nothing could be written"
+                "MERCH_KAFKA_MIN_INSYNC_REPLICAS is {min_insync_replicas} and \
+                 MERCH_KAFKA_REPLICATION is {replication}; expected at most the replication \
+                 factor, otherwise nothing could be written"
             )));
         }
         Ok(topic_admin::Topic {
@@ -206,7 +207,8 @@ impl KafkaSecurity {
         let unused = |setting: &str, expected: &str| {
             let option = setting["MERCH_".len()..].to_lowercase().replace('_', "-");
             StartError::new(format!(
-                "{setting} (--{option}) is set and MERCH_KAFKA_SECURITY is `{word}`, which ignores it; expected {expected}, or no such setting"
+                "{setting} (--{option}) is set and MERCH_KAFKA_SECURITY is `{word}`, which ignores \
+                 it; expected {expected}, or no such setting"
             ))
         };
         if self.kafka_ca_file.is_some() && !tls {
@@ -238,8 +240,9 @@ impl KafkaSecurity {
             return Ok(());
         }
         Err(StartError::new(
-            "MERCH_KAFKA_SECURITY (--kafka-security) is set and MERCH_KAFKA_BROKERS (--kafka-brokers) is not; expected the addresses of that Kafka: \
-             the embedded broker supports neither TLS nor users",
+            "MERCH_KAFKA_SECURITY (--kafka-security) is set and MERCH_KAFKA_BROKERS \
+             (--kafka-brokers) is not; expected the addresses of that Kafka: the embedded broker \
+             supports neither TLS nor users",
         ))
     }
 
@@ -367,11 +370,13 @@ mod tests {
             ),
             (
                 &["--kafka-username", "merch"],
-                "MERCH_KAFKA_USERNAME (--kafka-username) is set and MERCH_KAFKA_SECURITY is `plaintext`",
+                "MERCH_KAFKA_USERNAME (--kafka-username) is set and MERCH_KAFKA_SECURITY is \
+                 `plaintext`",
             ),
             (
                 &["--kafka-ca-file", "ca.pem"],
-                "MERCH_KAFKA_CA_FILE (--kafka-ca-file) is set and MERCH_KAFKA_SECURITY is `plaintext`",
+                "MERCH_KAFKA_CA_FILE (--kafka-ca-file) is set and MERCH_KAFKA_SECURITY is \
+                 `plaintext`",
             ),
         ] {
             let error = connection(arguments).unwrap_err();

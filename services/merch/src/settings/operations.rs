@@ -25,7 +25,7 @@ pub(crate) struct AdminToken {
         help_heading = "Identity"
     )]
     admin_token: Option<Secret>,
-    /// A file with that credential [default: a generated file in the data folder for the whole
+    /// A file with that credential [default: a generated file in the data directory for the whole
     /// store; without one `merch db` serves no admin calls]
     #[arg(
         long,
@@ -65,7 +65,7 @@ pub(crate) enum Admin {
 /// The admin service and the output format.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The db service [default: that of the store that runs with the data folder]
+    /// The db service [default: that of the store that runs with the data directory]
     #[arg(
         long,
         env = "MERCH_DB_ENDPOINT",
@@ -186,7 +186,7 @@ pub(crate) struct Backup {
 pub(crate) struct Restore {
     /// A file that `merch backup` has written
     pub(crate) file: PathBuf,
-    /// Replace the store in the data folder; its files are kept in a subfolder
+    /// Replace the store in the data directory; its files are kept in a subdirectory
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -200,7 +200,7 @@ pub(crate) struct Restore {
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     /// The roles' admin ports, host:port, separated by commas; every address of a name is queried
-    /// [default: that of the store that runs with the data folder]
+    /// [default: that of the store that runs with the data directory]
     #[arg(
         long,
         env = "MERCH_ADMIN",
@@ -211,7 +211,7 @@ pub(crate) struct Top {
     )]
     pub(crate) admin: Vec<String>,
     /// The db service, for the stock of each product [default: that of the store that runs with the
-    /// data folder]
+    /// data directory]
     #[arg(
         long,
         env = "MERCH_DB_ENDPOINT",
@@ -233,20 +233,20 @@ pub(crate) struct Top {
 pub(crate) enum Pki {
     /// Create a certificate authority, unless there is one, and a certificate for each role;
     /// certificates with more than a third of their lifetime left are kept
-    Init(PkiFolder),
+    Init(PkiDirectory),
     /// Create a new certificate for each role with the existing authority
-    Renew(PkiFolder),
+    Renew(PkiDirectory),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PkiFolder {
-    /// Folder of the authority (ca) and of each role (api, db, logging, operator)
+pub(crate) struct PkiDirectory {
+    /// Directory of the authority (ca) and of each role (api, db, logging, operator)
     #[arg(
         long,
         env = "MERCH_PKI_DIR",
-        value_name = "FOLDER",
+        value_name = "DIRECTORY",
         default_value = "merch-pki",
-        value_parser = values::path("folder"),
+        value_parser = values::path("directory"),
         help_heading = "Internal network"
     )]
     pub(crate) pki_dir: PathBuf,

@@ -62,7 +62,8 @@ pub(crate) fn read_list(
     match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(StartError::new(format!(
-            "both {option} ({flag}) and {option}_FILE ({flag}-file) are set; expected only one of them",
+            "both {option} ({flag}) and {option}_FILE ({flag}-file) are set; expected only one of \
+             them",
             flag = flag_name(option),
         ))),
         (Some(value), None) => Ok(Some(value.reveal().as_bytes().to_vec().into())),
@@ -93,12 +94,22 @@ pub(crate) fn read_stored(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>
 
 fn read_setting_file(option: &str, file: &Path) -> Result<Zeroizing<Vec<u8>>, StartError> {
     read_to_end(option, file, File::open(file)).map_err(|error| match error {
-        ReadError::Failed(error) => {
-            file_error(option, file, &format!("cannot be read: {error}; expected a file that holds the secret, and that this user may read"))
-        }
-        ReadError::TooLong => {
-            file_error(option, file, &format!("has more than {MAX_SECRET_BYTES} bytes; expected a file that holds the secret and nothing else"))
-        }
+        ReadError::Failed(error) => file_error(
+            option,
+            file,
+            &format!(
+                "cannot be read: {error}; expected a file that holds the secret, and that this \
+                 user may read"
+            ),
+        ),
+        ReadError::TooLong => file_error(
+            option,
+            file,
+            &format!(
+                "has more than {MAX_SECRET_BYTES} bytes; expected a file that holds the secret and \
+                 nothing else"
+            ),
+        ),
     })
 }
 
@@ -149,8 +160,8 @@ mod tests {
     const OPTION: &str = "MERCH_SOME_PASSWORD";
 
     fn read_file(content: &[u8]) -> Result<String, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
         fs::write(&file, content).unwrap();
         match read(OPTION, None, Some(&file)) {
             Ok(secret) => Ok(secret.unwrap().reveal().to_owned()),
@@ -171,7 +182,8 @@ mod tests {
             read(OPTION, Some(&value), Some(Path::new("/nowhere"))).unwrap_err().to_string();
         assert!(
             error.starts_with(
-                "both MERCH_SOME_PASSWORD (--some-password) and MERCH_SOME_PASSWORD_FILE (--some-password-file) are set; expected only one"
+                "both MERCH_SOME_PASSWORD (--some-password) and MERCH_SOME_PASSWORD_FILE \
+                 (--some-password-file) are set; expected only one"
             ),
             "{error}"
         );
@@ -221,14 +233,14 @@ mod tests {
 
     #[test]
     fn oversized_stored_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("jwt.key");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("jwt.key");
         fs::write(&file, [b'x'; 64 * 1024 + 1]).unwrap();
         assert_eq!(
             read_stored(OPTION, &file).unwrap_err().to_string(),
             format!(
-                "the key file {} cannot be used: it has more than 65536 bytes; expected the file that `merch` created; \
-                remove it to have a new one created",
+                "the key file {} cannot be used: it has more than 65536 bytes; expected the file \
+                 that `merch` created; remove it to have a new one created",
                 file.display()
             )
         );
@@ -236,8 +248,8 @@ mod tests {
 
     #[test]
     fn keys_may_be_arbitrary_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("key");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
         fs::write(&file, [0xff, 0x00, b'\n']).unwrap();
         assert_eq!(read_bytes(OPTION, None, Some(&file)), Ok(Some(vec![0xff, 0x00].into())));
     }

@@ -73,7 +73,11 @@ pub(crate) fn time(text: &str) -> Result<String, String> {
 
 /// `127.0.0.1:8080`, `[::1]:8080`; port 0 is any free port.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 (reachable from other machines) or 127.0.0.1:0 (any free port)".to_owned())
+    text.parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 (reachable from \
+         other machines) or 127.0.0.1:0 (any free port)"
+            .to_owned()
+    })
 }
 
 /// `10s`, `500ms`, `2m`: more than zero, at most an hour.
@@ -129,7 +133,9 @@ pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
 /// `http://host:port` or `https://host:port`
 fn endpoint(text: &str) -> Result<String, String> {
     let expected = || {
-        "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or unix:/path".to_owned()
+        "expected the address of a gRPC server such as https://db:50051, http://127.0.0.1:50051 or \
+         unix:/path"
+            .to_owned()
     };
     let (scheme, authority) = text
         .split_once("://")
@@ -188,7 +194,8 @@ pub(crate) fn brokers(text: &str) -> Result<String, String> {
     if text.split(',').all(|broker| is_host_and_port(broker.trim())) {
         Ok(text.split(',').map(str::trim).collect::<Vec<_>>().join(","))
     } else {
-        Err("expected Kafka's bootstrap servers as host:port, several separated by commas, such as kafka-1:9092,kafka-2:9092"
+        Err("expected Kafka's bootstrap servers as host:port, several separated by commas, such as \
+             kafka-1:9092,kafka-2:9092"
             .to_owned())
     }
 }
@@ -223,7 +230,11 @@ pub(crate) fn retention_bytes(text: &str) -> Result<RetentionBytes, String> {
     parse_bytes(text)
         .filter(|bytes| (1 << 20..=1 << 50).contains(bytes))
         .map(RetentionBytes::Limit)
-        .ok_or_else(|| "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or `unlimited`".to_owned())
+        .ok_or_else(|| {
+            "expected a number of bytes such as 500MiB, 1GiB or 2TiB, from 1MiB to 1024TiB, or \
+             `unlimited`"
+                .to_owned()
+        })
 }
 
 pub(crate) fn one_of(
@@ -252,7 +263,8 @@ pub(crate) fn topic(text: &str) -> Result<String, String> {
     if fits {
         Ok(text.to_owned())
     } else {
-        Err("expected the name of a Kafka topic: 1 to 249 of the letters a-z and A-Z, digits, `.`, `_` and `-`".to_owned())
+        Err("expected the name of a Kafka topic: 1 to 249 of the letters a-z and A-Z, digits, `.`, \
+             `_` and `-`".to_owned())
     }
 }
 

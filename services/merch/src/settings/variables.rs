@@ -102,12 +102,17 @@ mod tests {
     fn errors_name_option_and_variable() {
         let text = error(&["merch", "--hash-cost", "x"]);
         assert!(
-            text.contains("invalid value 'x' for '--hash-cost <LOG2 N> (MERCH_HASH_COST)': expected a whole number from 10 to 22"),
+            text.contains(
+                "invalid value 'x' for '--hash-cost <LOG2 N> (MERCH_HASH_COST)': expected a whole \
+                 number from 10 to 22"
+            ),
             "{text}"
         );
         let text = error(&["merch", "db", "--data-dir="]);
         assert!(
-            text.contains("'--data-dir <FOLDER> (MERCH_DATA_DIR)': expected the path of a folder"),
+            text.contains(
+                "'--data-dir <DIRECTORY> (MERCH_DATA_DIR)': expected the path of a directory"
+            ),
             "{text}"
         );
         let text = error(&["merch", "api", "--nonsense"]);

@@ -1,4 +1,4 @@
-//! Runs the built `merch` with its own data folder and free ports.
+//! Runs the built `merch` with its own data directory and free ports.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{

@@ -67,7 +67,7 @@ impl Endpoints {
                 return Err(StartError::new(format!(
                     "the endpoint of the {service} service is `{text}`, and this process has no \
                     certificate; expected MERCH_TLS_CERT_FILE, MERCH_TLS_KEY_FILE and \
-                    MERCH_TLS_CA_FILE (`merch pki init` makes them)"
+                    MERCH_TLS_CA_FILE (`merch pki init` creates them)"
                 )));
             };
             Dialer::with_tls(tls.clone(), service)?

@@ -19,7 +19,7 @@ static REMOVED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "merch_replicas_removed_total",
         "Removed replicas: closed (connection ended), silent (health checks timed out), \
-        not_serving, unlisted (not resolved any more), untrusted (certificate or authority)",
+        not_serving, unlisted (no longer resolved), untrusted (certificate or authority)",
         &["service", "reason"]
     )
     .expect(REGISTERED_ONCE)

@@ -38,7 +38,7 @@ pub enum CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DeadlineExceeded => formatter.write_str("no answer within the deadline"),
+            Self::DeadlineExceeded => formatter.write_str("no response within the deadline"),
             Self::NoReplica => formatter.write_str("no healthy replica"),
             Self::Failed(status) => status.fmt(formatter),
         }

@@ -251,7 +251,7 @@ impl Snapshot {
         let unusable = |error: rustls::Error| {
             format!(
                 "the certificate in {} cannot be used: {error}; expected one with its key in {}, \
-                signed by an authority in {}; `merch pki renew` makes new ones",
+                signed by an authority in {}; `merch pki renew` creates new ones",
                 files.cert.display(),
                 files.key.display(),
                 files.ca.display()
@@ -363,7 +363,7 @@ fn certificates(setting: &str, path: &Path) -> Result<Vec<CertificateDer<'static
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| {
         format!(
-            "{setting}: the file {} cannot be read: {error}; `merch pki init` makes the roles' \
+            "{setting}: the file {} cannot be read: {error}; `merch pki init` creates the roles' \
         certificates",
             path.display()
         )
@@ -453,9 +453,9 @@ mod tests {
 
     #[test]
     fn reload_rejects_a_certificate_of_another_role() {
-        let folder = tempfile::tempdir().unwrap();
-        make(folder.path(), Renew::Due, ROLE_LIFETIME).unwrap();
-        let at = |role: &str, file: &str| folder.path().join(role).join(file);
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), Renew::Due, ROLE_LIFETIME).unwrap();
+        let at = |role: &str, file: &str| dir.path().join(role).join(file);
         let files = TlsFiles {
             cert: at("db", "tls.crt"),
             key: at("db", "tls.key"),
@@ -464,7 +464,7 @@ mod tests {
         let current = watch::Sender::new(Arc::new(Snapshot::read(&files).unwrap()));
         let inner = Inner { files, current };
         for (role, taken) in [("api", false), ("db", true)] {
-            make(folder.path(), Renew::All, ROLE_LIFETIME).unwrap();
+            make(dir.path(), Renew::All, ROLE_LIFETIME).unwrap();
             if role != "db" {
                 for file in ["tls.crt", "tls.key"] {
                     fs::copy(at(role, file), at("db", file)).unwrap();

@@ -61,12 +61,12 @@ impl UnixSocket {
     pub(super) fn bind(what: &str, path: &Path) -> Result<Self, StartError> {
         let failed = |error: io::Error| {
             StartError::new(format!(
-                "{what} cannot listen on the socket {}: {error}; expected a folder that this \
+                "{what} cannot listen on the socket {}: {error}; expected a directory that this \
                 user may write to, on a file system with Unix sockets",
                 path.display()
             ))
         };
-        let (short, _folder) = short_path(path).map_err(failed)?;
+        let (short, _dir) = short_path(path).map_err(failed)?;
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(StartError::new(format!(
@@ -113,13 +113,13 @@ impl Drop for UnixSocket {
 }
 
 /// Connects if the server runs as this user or root. Root also accepts the owner of the socket's
-/// folder, unless other users may write to it.
+/// directory, unless other users may write to it.
 pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
-    let (short, _folder) = short_path(path)?;
+    let (short, _dir) = short_path(path)?;
     let stream = UnixStream::connect(short).await?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let peer = stream.peer_cred()?.uid();
-    if Owners::of_store(folder.unwrap_or(Path::new(".")))?.include(peer) {
+    if Owners::of_store(dir.unwrap_or(Path::new(".")))?.include(peer) {
         return Ok(stream);
     }
     Err(io::Error::new(
@@ -149,15 +149,15 @@ fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
             ),
         )
     };
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(too_long());
     };
     if !cfg!(target_os = "linux") {
         return Err(too_long());
     }
-    let folder = File::open(folder)?;
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&folder);
-    Ok((Path::new("/proc/self/fd").join(descriptor.to_string()).join(name), Some(folder)))
+    let dir = File::open(dir)?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&dir);
+    Ok((Path::new("/proc/self/fd").join(descriptor.to_string()).join(name), Some(dir)))
 }
 
 #[cfg(test)]
@@ -187,8 +187,8 @@ mod tests {
 
     #[tokio::test]
     async fn socket_is_private_and_removed_on_drop() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("db.sock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db.sock");
         let socket = UnixSocket::bind("the test", &path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let (client, server) = tokio::join!(connect(&path), socket.listener.accept());
@@ -202,8 +202,8 @@ mod tests {
 
     #[tokio::test]
     async fn stale_socket_is_replaced_but_not_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("db.sock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as after kill -9");
         drop(UnixSocket::bind("the test", &path).unwrap());
@@ -216,8 +216,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn long_path_is_shortened() {
-        let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("x".repeat(200));
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x".repeat(200));
         fs::create_dir(&deep).unwrap();
         let path = deep.join("db.sock");
         let socket = UnixSocket::bind("the test", &path).unwrap();

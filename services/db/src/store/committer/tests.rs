@@ -22,8 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const WRITES_PER_USER: NonZeroUsize = NonZeroUsize::new(1_000).unwrap();
 
 async fn store() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = Location::file(folder.path().join("store.db"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = Location::file(dir.path().join("store.db"));
     migrate(&file).await.unwrap();
     let database = Database::open(&file, &Pool::default()).await.unwrap();
     let buyer = format!(
@@ -39,7 +39,7 @@ async fn store() -> (tempfile::TempDir, Store) {
     let clock = Clock::start(&database, Arc::new(SystemClock::default())).await.unwrap();
     let (origin, log_ins, stock_lock) = (Origin::new("db"), LogIns::default(), Arc::default());
     (
-        folder,
+        dir,
         Store {
             database,
             outbox,
@@ -79,7 +79,7 @@ async fn stock(store: &Store, product_id: i32) -> i32 {
 
 #[tokio::test]
 async fn dropped_call_in_the_queue_places_nothing() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), 256, 256);
     {
         let mut dropped = pin!(queue.place(orders(1, 2), None));
@@ -100,7 +100,7 @@ async fn dropped_call_in_the_queue_places_nothing() {
 
 #[tokio::test]
 async fn shutdown_commits_the_queue_and_refuses_new_orders() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
@@ -120,7 +120,7 @@ async fn shutdown_commits_the_queue_and_refuses_new_orders() {
 
 #[tokio::test]
 async fn orders_in_flight_are_limited_per_user() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let store = Store { writes: ConcurrencyLimit::new(NonZeroUsize::new(3).unwrap()), ..store };
     let (queue, committer) = new(store.clone(), 256, 256);
     let unknown_user = NewOrder {
@@ -156,7 +156,7 @@ async fn orders_in_flight_are_limited_per_user() {
 
 #[tokio::test]
 async fn cancellation_without_change_skips_the_stock_lock() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let (context, caller) = (Context::default(), Caller { user_id: BUYER, token_version: 1 });
     let placed = store.place(&[&orders(1, 1)[0]], &|| vec![true]).await.unwrap();
     let Some(Some(OrderOutcome::Placed(order))) = placed.into_iter().next() else {
@@ -179,7 +179,7 @@ async fn cancellation_without_change_skips_the_stock_lock() {
 
 #[tokio::test]
 async fn oversized_call_is_carried_over() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), 1000, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
@@ -192,7 +192,7 @@ async fn oversized_call_is_carried_over() {
 
 #[tokio::test]
 async fn disconnect_before_separate_commit_places_nothing() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     store
         .database
         .writer()
@@ -210,7 +210,7 @@ async fn disconnect_before_separate_commit_places_nothing() {
 /// past the deadline of that order.
 #[tokio::test]
 async fn call_that_expires_before_a_retry_places_nothing() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let other = "
         CREATE TRIGGER other BEFORE INSERT ON idempotency_keys BEGIN
             INSERT INTO idempotency_keys
@@ -247,7 +247,7 @@ async fn call_that_expires_before_a_retry_places_nothing() {
 /// The other calls get their own outcomes.
 #[tokio::test]
 async fn call_that_expires_before_the_decision_places_nothing() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), 256, 256);
     let until = Instant::now() + Duration::from_millis(300);
     let (mut expired, mut second, mut third) = (
@@ -276,7 +276,7 @@ async fn call_that_expires_before_the_decision_places_nothing() {
 
 #[tokio::test]
 async fn failed_commit_has_an_unknown_outcome() {
-    let (_folder, store) = store().await;
+    let (_dir, store) = store().await;
     let deferred_violation = "
         CREATE TABLE broken (
             id INTEGER CONSTRAINT fk REFERENCES products (id) DEFERRABLE INITIALLY DEFERRED

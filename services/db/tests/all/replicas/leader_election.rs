@@ -214,16 +214,19 @@ async fn stalled_leader_is_replaced() {
     let test_database = TestDatabase::postgres().await;
     let log = SharedLog::default();
     let stub = log.stub(1).await;
-    let barred = {
+    let stalled = {
         let mut config = config(&test_database);
         config.leader_election =
             merch_db::LeaderElection { lease: LEASE, stall_timeout: Duration::from_secs(1) };
         Replica::start(config).await
     };
-    let ada = barred.register("ada").await;
+    let ada = stalled.register("ada").await;
     let database = connect(&test_database.url).await;
     let held = "SELECT 1 FROM outbox_lease WHERE holder IS NOT NULL";
-    eventually("it has the lease", || async { !rows(&database, held).await.is_empty() }).await;
+    eventually("the stalled replica has the lease", || async {
+        !rows(&database, held).await.is_empty()
+    })
+    .await;
     let mut config = config(&test_database);
     config.logging_endpoint = stub.url.clone();
     config.leader_election.lease = LEASE;
@@ -232,7 +235,7 @@ async fn stalled_leader_is_replaced() {
     assert_eq!(log.last_sender().await, Some(1));
     database.close().await.unwrap();
     free.stop().await;
-    barred.stop().await;
+    stalled.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::{
 use merch_db::Database;
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
-use super::program::{Folder, Postgres};
+use super::program::{Directory, Postgres};
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,8 +20,8 @@ async fn password_change_fails_no_call() {
     administrator.execute_unprepared("CREATE ROLE store LOGIN PASSWORD 'one'").await.unwrap();
     administrator.execute_unprepared("CREATE DATABASE merch OWNER store").await.unwrap();
     let tables = connect(&server.url().replace("/postgres", "/merch")).await;
-    let folder = Folder::new();
-    let file = folder.write("password", "one\n");
+    let dir = Directory::new();
+    let file = dir.write("password", "one\n");
     let url =
         |password: &str| format!("postgres://store:{password}@127.0.0.1:{}/merch", server.port);
     merch_db::migrate(url("one")).await.unwrap();

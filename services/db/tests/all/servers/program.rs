@@ -10,14 +10,14 @@ use tempfile::TempDir;
 
 use crate::harness::TIMEOUT;
 
-/// A folder for programs of another user, deleted when it is dropped.
-pub(crate) struct Folder {
-    folder: TempDir,
+/// A directory for programs of another user, deleted when it is dropped.
+pub(crate) struct Directory {
+    dir: TempDir,
     /// Set if the test runs as root, which PostgreSQL and PgBouncer refuse.
     owner: Option<(u32, u32)>,
 }
 
-impl Folder {
+impl Directory {
     pub(crate) fn new() -> Self {
         let number = |of: &[&str]| -> u32 {
             let output = Command::new("id").args(of).output().unwrap();
@@ -29,13 +29,13 @@ impl Folder {
         };
         let owner =
             (number(&["-u"]) == 0).then(|| (number(&["-u", "nobody"]), number(&["-g", "nobody"])));
-        let folder = Self { folder: tempfile::tempdir().unwrap(), owner };
-        folder.own(folder.path());
-        folder
+        let dir = Self { dir: tempfile::tempdir().unwrap(), owner };
+        dir.own(dir.path());
+        dir
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        self.dir.path()
     }
 
     /// Only the user of the programs may read the file.
@@ -54,7 +54,7 @@ impl Folder {
         }
     }
 
-    /// Runs in this folder as its owner, without the environment variables of PostgreSQL's
+    /// Runs in this directory as its owner, without the environment variables of PostgreSQL's
     /// programs.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
@@ -100,7 +100,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SIGQUIT ends PostgreSQL and its child processes at once. Other programs may ignore it.
+        // SIGQUIT ends PostgreSQL and its child processes immediately. Other programs may ignore
+        // it.
         if !self.ended() {
             self.signal("-QUIT");
         }
@@ -151,14 +152,14 @@ pub(crate) fn wait_for(program: &mut Program, what: impl Fn() -> bool) -> bool {
 
 pub(crate) struct Postgres {
     pub(crate) port: u16,
-    // Dropped before its folder.
+    // Dropped before its directory.
     _program: Program,
-    folder: Folder,
+    dir: Directory,
 }
 
 impl Postgres {
     /// Starts this major version with further settings and `pg_hba.conf`. The administrator is
-    /// `merch` with the password `password`. `files` are written to the folder.
+    /// `merch` with the password `password`. `files` are written to the directory.
     pub(crate) async fn start(
         major: &str,
         settings: &[&str],
@@ -182,17 +183,17 @@ impl Postgres {
         hba: &str,
         files: &[(String, String)],
     ) -> Self {
-        let folder = Folder::new();
+        let dir = Directory::new();
         let mut home = tool("postgres-home", &[major]);
-        if folder.owner.is_some() {
+        if dir.owner.is_some() {
             // The other user may not be able to read this checkout.
-            let copy = folder.path().join("native");
+            let copy = dir.path().join("native");
             successful(Command::new("cp").arg("-R").arg(&home).arg(&copy).output().unwrap());
             home = copy;
         }
-        let cluster = folder.path().join("cluster");
-        let password = folder.write("password", "password");
-        let mut initdb = folder.command(&home.join("bin/initdb"));
+        let cluster = dir.path().join("cluster");
+        let password = dir.write("password", "password");
+        let mut initdb = dir.command(&home.join("bin/initdb"));
         initdb.arg("--pgdata").arg(&cluster).arg("--pwfile").arg(&password);
         successful(
             initdb
@@ -208,11 +209,11 @@ impl Postgres {
         );
         fs::write(cluster.join("pg_hba.conf"), hba).unwrap();
         for (name, content) in files {
-            folder.write(name, content);
+            dir.write(name, content);
         }
         for _ in 0..5 {
             let port = free_port();
-            let mut server = folder.command(&home.join("bin/postgres"));
+            let mut server = dir.command(&home.join("bin/postgres"));
             server.arg("-D").arg(&cluster).args([
                 "-p",
                 &port.to_string(),
@@ -225,14 +226,14 @@ impl Postgres {
             {
                 server.args(["-c", setting]);
             }
-            let log = folder.path().join("server.log");
+            let log = dir.path().join("server.log");
             let mut program = Program::start(server, &log);
             let ready = || {
                 fs::read_to_string(cluster.join("postmaster.pid"))
                     .is_ok_and(|state| state.contains("ready"))
             };
             if wait_for(&mut program, ready) {
-                return Self { port, _program: program, folder };
+                return Self { port, _program: program, dir };
             }
             eprintln!(
                 "PostgreSQL {major} did not start on port {port}: {}",
@@ -243,7 +244,7 @@ impl Postgres {
     }
 
     pub(crate) fn log(&self) -> PathBuf {
-        self.folder.path().join("server.log")
+        self.dir.path().join("server.log")
     }
 
     pub(crate) fn url(&self) -> String {

@@ -35,7 +35,7 @@ async fn refusing(
 }
 
 /// Closes the connections with these numbers at their first statement.
-async fn cutting(
+async fn cutting_proxy(
     test_database: &TestDatabase,
     numbers: &'static [usize],
 ) -> (String, Arc<AtomicUsize>) {
@@ -190,7 +190,7 @@ async fn start_waits_for_transient_errors_only() {
 async fn start_replaces_a_lost_connection() {
     let test_database = TestDatabase::postgres().await;
     let serve = async |patience: Duration, cut: &'static [usize]| {
-        let (url, count) = cutting(&test_database, cut).await;
+        let (url, count) = cutting_proxy(&test_database, cut).await;
         let pool = Pool { start_timeout: patience, connections: 1, ..config(&test_database).pool };
         let config = Config { database: url.into(), pool, ..config(&test_database) };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

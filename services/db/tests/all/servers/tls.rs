@@ -3,7 +3,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 
 use super::{
     journey,
-    program::{Folder, Postgres},
+    program::{Directory, Postgres},
 };
 use crate::harness::*;
 
@@ -28,9 +28,9 @@ async fn required_tls_is_used_and_verified() {
         Postgres::start("17", &settings, "hostssl all all 127.0.0.1/32 scram-sha-256", &files)
             .await;
 
-    let folder = Folder::new();
+    let dir = Directory::new();
     let (ours, other) =
-        (folder.write("ours.pem", &ours.pem()), folder.write("another.pem", &other.pem()));
+        (dir.write("ours.pem", &ours.pem()), dir.write("another.pem", &other.pem()));
     let url = |host: &str, parameters: &str| {
         format!("postgres://merch:password@{host}:{}/postgres?{parameters}", server.port)
     };

@@ -7,8 +7,8 @@ use merch_chassis::file_permissions::write_atomically;
 const NAME: &str = "acknowledged";
 
 /// A missing or corrupt file counts as 0: all remaining events are sent again.
-pub(super) fn read(folder: &Path) -> io::Result<u64> {
-    let bytes = match fs::read(folder.join(NAME)) {
+pub(super) fn read(dir: &Path) -> io::Result<u64> {
+    let bytes = match fs::read(dir.join(NAME)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
@@ -16,15 +16,15 @@ pub(super) fn read(folder: &Path) -> io::Result<u64> {
     let number = parse(&bytes);
     if number.is_none() {
         tracing::warn!(
-            folder = %folder.display(),
+            dir = %dir.display(),
             "the journal's checkpoint is corrupt; sending all remaining log events again"
         );
     }
     Ok(number.unwrap_or(0))
 }
 
-pub(super) fn write(folder: &Path, number: u64) -> io::Result<()> {
-    write_atomically(&folder.join(NAME), format(number).as_bytes(), 0o600)
+pub(super) fn write(dir: &Path, number: u64) -> io::Result<()> {
+    write_atomically(&dir.join(NAME), format(number).as_bytes(), 0o600)
 }
 
 fn format(number: u64) -> String {

@@ -27,8 +27,8 @@ pub(super) struct Position {
     offset: u64,
 }
 
-pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
-    folder.join(format!("{first:020}{SUFFIX}"))
+pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}{SUFFIX}"))
 }
 
 #[derive(Debug)]
@@ -54,27 +54,27 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Scans the folder and recovers its tail. Returns the segment to append to, unless a new one
-    /// is due.
+    /// Scans the directory and recovers its tail. Returns the segment to append to, unless a new
+    /// one is due.
     pub(super) fn open(
-        folder: &Path,
+        dir: &Path,
         acknowledged: u64,
         replayed: u64,
         segment_bytes: u64,
     ) -> io::Result<(Self, Option<ActiveSegment>)> {
-        let mut segments_by_first = list(folder)?;
+        let mut segments_by_first = list(dir)?;
         let mut durable = acknowledged;
         let mut active = None;
         if let Some(mut last) = segments_by_first.last_entry() {
             let first = *last.key();
-            let end = recover_tail(folder, first)?;
+            let end = recover_tail(dir, first)?;
             durable = durable.max(end.last);
             // Record numbers are never reused, not even those of deleted or corrupt records.
             if end.appendable {
                 last.insert(end.bytes);
             }
             if end.appendable && end.last == durable && end.bytes < segment_bytes {
-                let file = files::private().append(true).open(path(folder, first))?;
+                let file = files::private().append(true).open(path(dir, first))?;
                 active = Some(ActiveSegment { first, file, bytes: end.bytes });
             }
         }
@@ -85,7 +85,7 @@ impl Segments {
             acknowledged,
             reported_corruption: None,
         };
-        segments.start = segments.locate(folder, acknowledged.saturating_sub(replayed))?;
+        segments.start = segments.locate(dir, acknowledged.saturating_sub(replayed))?;
         Ok((segments, active))
     }
 
@@ -156,12 +156,12 @@ impl Segments {
     }
 
     /// Returns the position after record `number`, or before the first record after it.
-    fn locate(&self, folder: &Path, number: u64) -> io::Result<Position> {
+    fn locate(&self, dir: &Path, number: u64) -> io::Result<Position> {
         let Some((&first, _)) = self.segments_by_first.range(..=number + 1).next_back() else {
             return Ok(Position { number, segment: 0, offset: 0 });
         };
         let mut at = Position { number: first - 1, segment: first, offset: 0 };
-        let mut segment = Reader::open(folder, &at, u64::MAX)?;
+        let mut segment = Reader::open(dir, &at, u64::MAX)?;
         while at.number < number
             && let RecordRead::Record(_, bytes) = segment.next()?
         {
@@ -174,7 +174,7 @@ impl Segments {
 
 /// Reads from `after`, or from the start position. Only a single larger event exceeds `bytes`.
 pub(super) fn read(
-    folder: &Path,
+    dir: &Path,
     segments: &Mutex<Segments>,
     after: Option<Position>,
     limit: usize,
@@ -201,7 +201,7 @@ pub(super) fn read(
         if at.number >= end {
             continue;
         }
-        let mut segment = Reader::open(folder, &at, durable_bytes)?;
+        let mut segment = Reader::open(dir, &at, durable_bytes)?;
         while at.number < end {
             if events.len() >= limit || size >= bytes {
                 return Ok(events);
@@ -222,7 +222,7 @@ pub(super) fn read(
                     let mut segments = lock();
                     if segments.reported_corruption.as_ref() != Some(&at) {
                         tracing::error!(
-                            segment = %path(folder, first).display(),
+                            segment = %path(dir, first).display(),
                             byte = at.offset,
                             record = at.number + 1,
                             reason,
@@ -244,8 +244,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(folder: &Path, at: &Position, bytes: u64) -> io::Result<Self> {
-        let mut file = File::open(path(folder, at.segment))?;
+    fn open(dir: &Path, at: &Position, bytes: u64) -> io::Result<Self> {
+        let mut file = File::open(path(dir, at.segment))?;
         let length = file.metadata()?.len().min(bytes);
         file.seek(SeekFrom::Start(at.offset))?;
         Ok(Self {
@@ -264,9 +264,9 @@ impl Reader {
 }
 
 /// First record → file size.
-fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
+fn list(dir: &Path) -> io::Result<BTreeMap<u64, u64>> {
     let mut segments = BTreeMap::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let first: Option<u64> = name
@@ -281,8 +281,8 @@ fn list(folder: &Path) -> io::Result<BTreeMap<u64, u64>> {
     Ok(segments)
 }
 
-pub(super) fn has_segment(folder: &Path) -> io::Result<bool> {
-    Ok(!list(folder)?.is_empty())
+pub(super) fn has_segment(dir: &Path) -> io::Result<bool> {
+    Ok(!list(dir)?.is_empty())
 }
 
 struct Tail {
@@ -293,9 +293,9 @@ struct Tail {
 }
 
 /// Cuts off a torn tail; corruption before valid records is left for [`read`] to report.
-fn recover_tail(folder: &Path, first: u64) -> io::Result<Tail> {
+fn recover_tail(dir: &Path, first: u64) -> io::Result<Tail> {
     let mut at = Position { number: first - 1, segment: first, offset: 0 };
-    let mut segment = Reader::open(folder, &at, u64::MAX)?;
+    let mut segment = Reader::open(dir, &at, u64::MAX)?;
     let reason = loop {
         match segment.next()? {
             RecordRead::Record(_, bytes) => {
@@ -308,7 +308,7 @@ fn recover_tail(folder: &Path, first: u64) -> io::Result<Tail> {
             RecordRead::Corrupt(reason) => break reason,
         }
     };
-    let path = path(folder, first);
+    let path = path(dir, first);
     let mut rest = Vec::new();
     let mut file = files::private().read(true).write(true).open(&path)?;
     file.seek(SeekFrom::Start(at.offset))?;

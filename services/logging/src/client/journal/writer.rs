@@ -87,7 +87,7 @@ impl Writer {
                 metrics::FAILED.inc();
                 tracing::error!(
                     %error,
-                    folder = %self.shared.folder.display(),
+                    dir = %self.shared.dir.display(),
                     "failed to write the journal"
                 );
                 AppendError::Disk(Arc::new(error))
@@ -105,7 +105,7 @@ impl Writer {
             self.full = true;
             tracing::error!(
                 error = %full,
-                folder = %self.shared.folder.display(),
+                dir = %self.shared.dir.display(),
                 "journal full; refusing log events until some are acknowledged"
             );
         }
@@ -141,20 +141,20 @@ impl Writer {
     fn create_segment(&self) -> io::Result<ActiveSegment> {
         let first = self.shared.segments().next();
         // Has no durable record, because none has this number.
-        let path = segments::path(&self.shared.folder, first);
+        let path = segments::path(&self.shared.dir, first);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let file = files::private().append(true).create_new(true).open(path)?;
-        files::sync_dir(&self.shared.folder)?;
+        files::sync_dir(&self.shared.dir)?;
         self.shared.segments().add_segment(first);
         Ok(ActiveSegment { first, file, bytes: 0 })
     }
 
     /// A failure is harmless: the next segment's name marks the end of this one.
     fn discard_partial_write(&self, active: &ActiveSegment) {
-        let path = segments::path(&self.shared.folder, active.first);
+        let path = segments::path(&self.shared.dir, active.first);
         let discarded = if active.bytes == 0 {
             self.shared.segments().remove_segment(active.first);
             std::fs::remove_file(&path)

@@ -138,8 +138,8 @@ impl<S: EventSource> OpenStream<'_, S> {
         loop {
             // Reading can only restart while nothing is in flight.
             let restart = Instant::now() >= restart_at;
-            let relieved = self.replica.is_replaced();
-            if relieved {
+            let replaced = self.replica.is_replaced();
+            if replaced {
                 let _ = timeout(REPLICA_DRAIN_TIMEOUT, self.wait_for_capacity(0)).await;
                 return SendEnd::Moved;
             }

@@ -47,11 +47,11 @@ fn events_survive_repeated_kills_of_logging() {
     let created = output(&mut topic(&kafka, &["--kafka-partitions", "4"]));
     assert_eq!(
         stdout(&created),
-        "created log-channel with 4 partitions, replication factor 1, retention.ms 604800000, retention.bytes 1073741824, \
-         min.insync.replicas 1\n"
+        "created log-channel with 4 partitions, replication factor 1, retention.ms 604800000, \
+         retention.bytes 1073741824, min.insync.replicas 1\n"
     );
-    let folder = tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
+    let dir = tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
     stdout(&output(&mut merch(&["migrate", "--data-dir", data_dir])));
     let logging = |listen: &str| {
         Running::start(
@@ -82,7 +82,7 @@ fn events_survive_repeated_kills_of_logging() {
         ])
         .env("MERCH_LOGGING_ENDPOINT", &endpoint),
     );
-    let key = folder.path().join("key");
+    let key = dir.path().join("key");
     std::fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
     let api = Running::start(
         merch(&[
@@ -150,7 +150,7 @@ fn events_survive_repeated_kills_of_logging() {
         let expected: Vec<_> = buyers.into_iter().flat_map(|buyer| buyer.join().unwrap()).collect();
         (expected, running)
     });
-    assert!(expected.len() > 20, "only {} events came about", expected.len());
+    assert!(expected.len() > 20, "expected more than 20 events, got {}", expected.len());
 
     let mut missing: HashSet<(String, String)> =
         expected.iter().map(|(subject, event)| (subject.clone(), (*event).to_owned())).collect();
@@ -198,8 +198,8 @@ fn events_survive_repeated_kills_of_logging() {
 fn tls_and_scram_settings_work_and_stay_secret() {
     let kafka =
         Kafka::with(Options { security_protocol: SecurityProtocol::SaslSsl, ..Options::default() });
-    let folder = tempdir().unwrap();
-    let (right, wrong) = (folder.path().join("right"), folder.path().join("wrong"));
+    let dir = tempdir().unwrap();
+    let (right, wrong) = (dir.path().join("right"), dir.path().join("wrong"));
     std::fs::write(&right, format!("{PASSWORD}\n")).unwrap();
     std::fs::write(&wrong, "hush, this is not it").unwrap();
     let with = |command: &mut Command, password: &std::path::Path| {

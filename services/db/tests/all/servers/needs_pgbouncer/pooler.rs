@@ -13,7 +13,7 @@ use crate::{
     outbox::{event_names, log_recorder},
     servers::{
         journey,
-        program::{Folder, Program, free_port, wait_for},
+        program::{Directory, Program, free_port, wait_for},
     },
 };
 
@@ -21,7 +21,7 @@ struct PgBouncer {
     port: u16,
     config: PathBuf,
     program: Option<Program>,
-    folder: Folder,
+    dir: Directory,
 }
 
 impl PgBouncer {
@@ -35,8 +35,8 @@ impl PgBouncer {
     fn start_blocking(connections: u32, settings: &str) -> Self {
         let (user, server) = server();
         for _ in 0..5 {
-            let (port, folder) = (free_port(), Folder::new());
-            let config = folder.write(
+            let (port, dir) = (free_port(), Directory::new());
+            let config = dir.write(
                 "pgbouncer.ini",
                 &format!(
                     "[databases]\n* = {server} user={user}\n[pgbouncer]\nlisten_addr = \
@@ -45,20 +45,20 @@ impl PgBouncer {
                      {connections}\nmax_client_conn = 500\n{settings}\n"
                 ),
             );
-            let mut bouncer = Self { port, config, program: None, folder };
+            let mut bouncer = Self { port, config, program: None, dir };
             if bouncer.run() {
                 return bouncer;
             }
-            let log = std::fs::read_to_string(bouncer.folder.path().join("log")).unwrap();
+            let log = std::fs::read_to_string(bouncer.dir.path().join("log")).unwrap();
             eprintln!("PgBouncer did not start on port {port}: {log}");
         }
         panic!("PgBouncer did not start; its output is above");
     }
 
     fn run(&mut self) -> bool {
-        let mut command = self.folder.command(&program());
+        let mut command = self.dir.command(&program());
         command.arg(&self.config);
-        let mut program = Program::start(command, &self.folder.path().join("log"));
+        let mut program = Program::start(command, &self.dir.path().join("log"));
         let port = self.port;
         let runs = wait_for(&mut program, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         self.program = Some(program);
@@ -96,7 +96,7 @@ fn server() -> (String, String) {
 
 fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("pgbouncer"));
+    let found = std::env::split_paths(&path).map(|dir| dir.join("pgbouncer"));
     let named = std::env::var_os("PGBOUNCER").map(PathBuf::from);
     let mut all = named.into_iter().chain(found).chain([PathBuf::from("/usr/sbin/pgbouncer")]);
     all.find(|file| file.is_file()).expect(

@@ -28,25 +28,25 @@ record Answer(int status, Map<String, List<String>> headers, Object body, Proble
     if (refused.getResponseHeaders() == null) {
       // No response, or one that the client could not parse.
       Throwable reason = refused.getCause() == null ? refused : refused.getCause();
-      throw new Difference("expected an answer that the client can read, came " + reason);
+      throw new Difference("expected an answer that the client can read, got " + reason);
     }
     Map<String, List<String>> headers = refused.getResponseHeaders().map();
     String text = refused.getResponseBody();
     if (refused.getCode() < 400) {
       if (text != null && !text.isBlank()) {
-        throw new Difference("expected no body with status " + refused.getCode() + ", came " + text);
+        throw new Difference("expected no body with status " + refused.getCode() + ", got " + text);
       }
       return new Answer(refused.getCode(), headers, null, null);
     }
     String type = refused.getResponseHeaders().firstValue("Content-Type").orElse("none");
     if (!type.equals("application/problem+json")) {
-      throw new Difference("expected Content-Type application/problem+json with status " + refused.getCode() + ", came " + type);
+      throw new Difference("expected Content-Type application/problem+json with status " + refused.getCode() + ", got " + type);
     }
     try {
       Problem problem = mapper.readValue(text, Problem.class);
       return new Answer(refused.getCode(), headers, plain(problem, mapper), problem);
     } catch (JsonProcessingException unreadable) {
-      throw new Difference("expected a Problem, came " + text + ": " + unreadable.getOriginalMessage());
+      throw new Difference("expected a Problem, got " + text + ": " + unreadable.getOriginalMessage());
     }
   }
 
@@ -68,7 +68,7 @@ record Answer(int status, Map<String, List<String>> headers, Object body, Proble
     try {
       return Json.parse(mapper.writeValueAsString(typed));
     } catch (JsonProcessingException unwritable) {
-      throw new Difference("expected a body that the client can write, came " + unwritable.getOriginalMessage());
+      throw new Difference("expected a body that the client can write, got " + unwritable.getOriginalMessage());
     }
   }
 
@@ -88,7 +88,7 @@ record Answer(int status, Map<String, List<String>> headers, Object body, Proble
       Object value = member.getAccessor().getValue(typed);
       String at = pointer + "/" + member.getName();
       if (value == null && member.isRequired()) {
-        throw new Difference("expected " + at + ", which is required, came nothing");
+        throw new Difference("expected " + at + ", which is required, got nothing");
       }
       complete(value, at, mapper);
     }

@@ -8,8 +8,8 @@ final class Difference extends Exception {
     super(message);
   }
 
-  /** "expected WHAT EXPECTED, came CAME". */
-  static Difference of(String what, Object expected, Object came) {
-    return new Difference("expected " + what + " " + Json.show(expected) + ", came " + Json.show(came));
+  /** "expected WHAT EXPECTED, got ACTUAL". */
+  static Difference of(String what, Object expected, Object got) {
+    return new Difference("expected " + what + " " + Json.show(expected) + ", got " + Json.show(got));
   }
 }

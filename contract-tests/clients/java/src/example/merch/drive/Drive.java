@@ -57,7 +57,7 @@ public final class Drive {
     if (!value.matches(form)) {
       throw new Fault(
           environment.containsKey(name)
-              ? name + ": expected the form " + form + ", came " + value
+              ? name + ": expected the form " + form + ", got " + value
               : "the variable " + name + " is not set; contract-tests/clients/README.md says what it is");
     }
     return value;

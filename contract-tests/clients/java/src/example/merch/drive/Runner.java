@@ -23,23 +23,23 @@ final class Runner {
   }
 
   void take(Step step) throws Difference, Fault {
-    Answer came = step.walk() == null ? send(step, resolve(step.query())) : walk(step);
+    Answer got = step.walk() == null ? send(step, resolve(step.query())) : walk(step);
     for (Map.Entry<String, String> kept : new TreeMap<>(step.keep()).entrySet()) {
       String place = kept.getValue();
-      Object value = place.startsWith("/") ? Json.at(came.body(), place) : came.header(place);
+      Object value = place.startsWith("/") ? Json.at(got.body(), place) : got.header(place);
       if (value == null) {
-        throw new Difference("expected " + place + ", to keep it as " + kept.getKey() + ", came nothing");
+        throw new Difference("expected " + place + ", to keep it as " + kept.getKey() + ", got nothing");
       }
       variables.keep(kept.getKey(), value);
     }
     for (Map.Entry<String, Object> header : new TreeMap<>(step.expect().headers()).entrySet()) {
-      compare("the header " + header.getKey(), variables.resolve(header.getValue()), came.header(header.getKey()));
+      compare("the header " + header.getKey(), variables.resolve(header.getValue()), got.header(header.getKey()));
     }
     for (Map.Entry<String, Object> member : new TreeMap<>(step.expect().body()).entrySet()) {
-      compare(member.getKey(), variables.resolve(member.getValue()), Json.at(came.body(), member.getKey()));
+      compare(member.getKey(), variables.resolve(member.getValue()), Json.at(got.body(), member.getKey()));
     }
     if (step.expect().code() != null) {
-      compareProblem(step.expect().code(), came);
+      compareProblem(step.expect().code(), got);
     }
   }
 
@@ -47,15 +47,15 @@ final class Runner {
   private Answer send(Step step, Map<String, Object> query) throws Difference, Fault {
     Object token = variables.resolve(step.token());
     if (token != null && !(token instanceof String)) {
-      throw new Fault("expected a text as token, came " + Json.show(token));
+      throw new Fault("expected a text as token, got " + Json.show(token));
     }
     Arguments arguments = new Arguments((String) token, resolve(step.path()), query, resolve(step.header()), resolve(step.body()));
-    Answer came = calls.call(step.operation(), arguments);
-    if (came.status() != step.expect().status()) {
-      String said = came.problem() == null ? "" : " (code " + came.problem().getCode() + ": " + came.problem().getDetail() + ")";
-      throw new Difference("expected status " + step.expect().status() + ", came " + came.status() + said);
+    Answer got = calls.call(step.operation(), arguments);
+    if (got.status() != step.expect().status()) {
+      String said = got.problem() == null ? "" : " (code " + got.problem().getCode() + ": " + got.problem().getDetail() + ")";
+      throw new Difference("expected status " + step.expect().status() + ", got " + got.status() + said);
     }
-    return came;
+    return got;
   }
 
   private Map<String, Object> resolve(Map<String, Object> arguments) throws Fault {
@@ -66,70 +66,70 @@ final class Runner {
     return resolved;
   }
 
-  private static void compare(String what, Object expected, Object came) throws Difference, Fault {
+  private static void compare(String what, Object expected, Object got) throws Difference, Fault {
     if (!(expected instanceof Map<?, ?> members) || !members.containsKey("$type")) {
-      if (!Objects.equals(expected, came)) {
-        throw Difference.of(what, expected, came);
+      if (!Objects.equals(expected, got)) {
+        throw Difference.of(what, expected, got);
       }
       return;
     }
     Object type = members.get("$type");
     boolean fits;
     if ("string".equals(type)) {
-      fits = came instanceof String text && !text.isEmpty();
+      fits = got instanceof String text && !text.isEmpty();
     } else if ("integer".equals(type)) {
-      fits = came instanceof Long;
+      fits = got instanceof Long;
     } else {
-      throw new Fault("expected the $type string or integer in the journey, came " + Json.show(type));
+      throw new Fault("expected the $type string or integer in the journey, got " + Json.show(type));
     }
     if (!fits) {
-      throw Difference.of(what + " to be of type", type, came);
+      throw Difference.of(what + " to be of type", type, got);
     }
   }
 
-  private static void compareProblem(String code, Answer came) throws Difference, Fault {
-    if (came.problem() == null) {
-      throw Difference.of("a Problem with the code", code, came.body());
+  private static void compareProblem(String code, Answer got) throws Difference, Fault {
+    if (got.problem() == null) {
+      throw Difference.of("a Problem with the code", code, got.body());
     }
-    compare("code", code, came.problem().getCode());
-    compare("/status", (long) came.status(), came.problem().getStatus().longValue());
-    if (came.header("X-Request-Id") == null) {
-      throw new Difference("expected the header X-Request-Id, came nothing");
+    compare("code", code, got.problem().getCode());
+    compare("/status", (long) got.status(), got.problem().getStatus().longValue());
+    if (got.header("X-Request-Id") == null) {
+      throw new Difference("expected the header X-Request-Id, got nothing");
     }
-    compare("/request_id as in X-Request-Id,", came.header("X-Request-Id"), came.problem().getRequestId());
+    compare("/request_id as in X-Request-Id,", got.header("X-Request-Id"), got.problem().getRequestId());
   }
 
   /** Compares the list on one page with the list page by page. Returns the body {"ids": […]}. */
   private Answer walk(Step step) throws Difference, Fault {
     Map<String, Object> query = resolve(step.query());
     query.put("limit", step.walk().whole());
-    Answer came = send(step, query);
-    compare("all on one page of " + step.walk().whole() + ", next_page", null, nextPage(came));
-    List<Object> all = ids(came);
+    Answer got = send(step, query);
+    compare("all on one page of " + step.walk().whole() + ", next_page", null, nextPage(got));
+    List<Object> all = ids(got);
 
     List<Object> walked = new ArrayList<>();
     query.put("limit", step.walk().limit());
     for (int page = 1; query != null; page++) {
       if (page > MANY_PAGES) {
-        throw new Difference("expected the last page, came one after " + MANY_PAGES + " others");
+        throw new Difference("expected the last page, got one after " + MANY_PAGES + " others");
       }
-      came = send(step, query);
-      List<Object> ids = ids(came);
+      got = send(step, query);
+      List<Object> ids = ids(got);
       if (ids.size() > step.walk().limit()) {
-        throw new Difference("expected at most " + step.walk().limit() + " items on page " + page + ", came " + ids.size());
+        throw new Difference("expected at most " + step.walk().limit() + " items on page " + page + ", got " + ids.size());
       }
       walked.addAll(ids);
-      Object next = nextPage(came);
+      Object next = nextPage(got);
       query = next == null ? null : Map.of("page_token", next, "limit", step.walk().limit());
     }
     compare("the ids of all pages", all, walked);
     Set<Object> seen = new HashSet<>();
     for (Object id : walked) {
       if (!seen.add(id)) {
-        throw new Difference("expected each id once, came " + Json.show(id) + " twice");
+        throw new Difference("expected each id once, got " + Json.show(id) + " twice");
       }
     }
-    return new Answer(came.status(), Map.of(), Map.of("ids", walked), null);
+    return new Answer(got.status(), Map.of(), Map.of("ids", walked), null);
   }
 
   private static Object nextPage(Answer page) {
@@ -138,7 +138,7 @@ final class Runner {
 
   private static List<Object> ids(Answer page) throws Difference {
     if (!(Json.at(page.body(), "/items") instanceof List<?> items)) {
-      throw new Difference("expected a page with items, came " + Json.show(page.body()));
+      throw new Difference("expected a page with items, got " + Json.show(page.body()));
     }
     List<Object> ids = new ArrayList<>();
     for (Object item : items) {

@@ -80,6 +80,6 @@ final class Variables {
         && operands.get(1) instanceof Long second) {
       return new long[] {first, second};
     }
-    throw new Fault("expected {\"" + name + "\": [a, b]} of two whole numbers, came " + Json.show(members));
+    throw new Fault("expected {\"" + name + "\": [a, b]} of two whole numbers, got " + Json.show(members));
   }
 }
