@@ -68,7 +68,7 @@ async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failu
     let catalogue = Pages::of_products(context, None).await?;
     let shown = catalogue.items().find(|(_, product)| product["id"] == wanted);
     let (page, product) = shown.ok_or_else(|| {
-        Failure::of(catalogue.last(), format!("the catalogue must show product {wanted}"))
+        catalogue.last().fail(format!("the catalogue must show product {wanted}"))
     })?;
     let price = integer_member(page, product, "price_cents")?;
 
