@@ -1,4 +1,4 @@
-//! Tests any implementation of `openapi.yaml` over HTTP.
+//! Tests any implementation of `openapi.yaml` over HTTP: [`run`].
 
 pub mod cases;
 pub mod check;
@@ -8,3 +8,13 @@ pub mod http;
 pub mod options;
 pub mod report;
 pub mod suite;
+
+use std::sync::Arc;
+
+use self::{document::Document, options::Options, report::Report};
+
+/// Runs every case against an implementation and cleans up.
+pub async fn run(options: Options, document: Arc<Document>) -> Report {
+    let cases = cases::all(&document);
+    suite::run_cases(options, document, cases).await
+}

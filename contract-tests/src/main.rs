@@ -10,7 +10,6 @@ use contract_tests::{
     document::Document,
     options::{Options, Output},
     report::{self, Report},
-    suite,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +112,7 @@ async fn run(
     let signals =
         Signals::listen().map_err(|error| format!("failed to install signal handlers: {error}"))?;
     tokio::spawn(stop_on(signals, options.stop.clone()));
-    let report = suite::run(options, Arc::new(document)).await;
+    let report = contract_tests::run(options, Arc::new(document)).await;
     if let Some((path, mut file)) = junit {
         let written = file.write_all(report::junit(&report).as_bytes());
         written.map_err(|error| format!("--junit {}: {error}", path.display()))?;

@@ -1,5 +1,6 @@
 //! The results of a run.
 
+mod failure;
 mod json;
 mod junit;
 mod table;
@@ -8,8 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use reqwest::Method;
 
-pub use self::{json::json, junit::junit, table::table};
-use crate::suite::Failure;
+pub use self::{failure::Failure, json::json, junit::junit, table::table};
 
 /// The results of a run.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ mod call;
 mod case;
 mod cleanup;
 mod context;
-mod failure;
 mod ledger;
 mod pool;
 mod run;
@@ -14,6 +13,7 @@ pub use answer::Answer;
 pub use call::Call;
 pub use case::{Case, Requirement};
 pub use context::{Context, Product};
-pub use failure::Failure;
 pub use pool::{Lease, User};
-pub use run::{run, run_cases};
+pub use run::run_cases;
+
+pub use crate::report::Failure;

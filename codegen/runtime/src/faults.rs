@@ -2,8 +2,6 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::Location;
-
 const ELLIPSIS: char = '…';
 
 /// One violation of the document in a request. [`Fault::of_body`] and [`Fault::of_parameter`] limit
@@ -51,6 +49,32 @@ impl Fault {
     /// Returns the length of both texts, in bytes of JSON text.
     fn text_bytes(&self) -> usize {
         self.pointer.chars().chain(self.detail.chars()).map(json_width).sum()
+    }
+}
+
+/// The part of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// The body.
+    Body,
+    /// A segment of the path.
+    Path,
+    /// A parameter of the query.
+    Query,
+    /// A header.
+    Header,
+}
+
+impl Location {
+    /// Returns the name in the document: `body`, `path`, `query` or `header`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Header => "header",
+        }
     }
 }
 

@@ -32,11 +32,11 @@ mod validator;
 
 pub use credential::Token;
 pub use extract::{Body, Parameter, ParameterSpec, token};
-pub use faults::{Fault, Faults, shorten};
+pub use faults::{Fault, Faults, Location, shorten};
 pub use meta::{
     Component, Object, Responses, Schema, SpecOnly, Tag, bearer_scheme, object, schema,
 };
-pub use rejection::{CredentialFault, Limits, Location, Rejection, RejectionHandler};
+pub use rejection::{CredentialFault, Limits, Rejection, RejectionHandler};
 pub use response::ResponseBuilder;
 pub use routes::{Route, ServiceEndpoint};
 pub use schema::Schemas;

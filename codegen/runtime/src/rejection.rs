@@ -40,32 +40,6 @@ pub enum Rejection {
     UnsupportedContentCoding,
 }
 
-/// The part of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Location {
-    /// The body.
-    Body,
-    /// A segment of the path.
-    Path,
-    /// A parameter of the query.
-    Query,
-    /// A header.
-    Header,
-}
-
-impl Location {
-    /// Returns the name in the document: `body`, `path`, `query` or `header`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Body => "body",
-            Self::Path => "path",
-            Self::Query => "query",
-            Self::Header => "header",
-        }
-    }
-}
-
 /// The fault of a credential. The operation verifies well-formed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialFault {

@@ -8,7 +8,8 @@ use crate::{document::Document, suite::Case};
 macro_rules! ensure {
     ($condition:expr, $answer:expr, $($message:tt)+) => {
         if !$condition {
-            return Err($crate::suite::Failure::of($answer, format!($($message)+)));
+            let answer: &$crate::suite::Answer = $answer;
+            return Err(answer.fail(format!($($message)+)));
         }
     };
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::Failure;
 use crate::{
     check::single_header,
     http::{RawResponse, RecordedExchange, Request},
+    report::Failure,
 };
 
 /// A response that conforms to the document.
@@ -77,10 +77,12 @@ impl Answer {
 
     /// A failure that shows this response.
     pub fn fail(&self, message: impl Into<String>) -> Failure {
-        Failure::of(self, message)
+        Failure::shown_by(message, &self.exchange)
     }
 
-    pub(super) fn exchange(&self) -> &Arc<RecordedExchange> {
+    /// The request and the response, for a failure.
+    #[must_use]
+    pub fn exchange(&self) -> &Arc<RecordedExchange> {
         &self.exchange
     }
 }

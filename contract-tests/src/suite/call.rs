@@ -318,7 +318,7 @@ pub(super) async fn follow(context: &Context, answer: &Answer, token: &str) -> R
             found.request().path,
             found.status
         );
-        return Err(answer.fail(what).and(&found));
+        return Err(answer.fail(what).and(found.exchange()));
     }
     Ok(())
 }

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use super::{Case, Context, Failure, Requirement, cleanup};
 use crate::{
-    cases,
     document::Document,
     http::Transport,
     options::Options,
@@ -25,13 +24,7 @@ use crate::{
 /// Limit of a case; it mostly waits for rate limits.
 const CASE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs every case against an implementation and cleans up.
-pub async fn run(options: Options, document: Arc<Document>) -> Report {
-    let cases = cases::all(&document);
-    run_cases(options, document, cases).await
-}
-
-/// Runs these cases.
+/// Runs these cases against an implementation and cleans up.
 pub async fn run_cases(options: Options, document: Arc<Document>, cases: Vec<Case>) -> Report {
     let (title, version) = document.title();
     let (url, title) = (options.url.to_string(), format!("{title} {version}"));

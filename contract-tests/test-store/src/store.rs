@@ -16,9 +16,7 @@ use reqwest::Method;
 use tempfile::TempDir;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
-use crate::{
-    Call, Database, Events, Record, TestUser, database::OwnDatabase, service::Service, user,
-};
+use crate::{Call, Database, Events, Record, database::OwnDatabase, service::Service};
 
 const TOPIC: &str = "log-channel";
 const PARTITIONS: i32 = 3;
@@ -206,11 +204,6 @@ impl TestStore {
             .retries(RetryPolicy::NEVER)
             .build();
         store.expect("the address of a store is a URL")
-    }
-
-    /// Registers and logs in a user; both events are expected.
-    pub async fn user(&self) -> TestUser<'_> {
-        user::register_and_log_in(self).await
     }
 
     /// Starts a request, even one that the generated client cannot send.

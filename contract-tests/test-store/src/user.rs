@@ -78,28 +78,39 @@ pub fn fresh_name() -> String {
     format!("u{}", &Uuid::now_v7().simple().to_string()[18..])
 }
 
-pub(crate) async fn register_and_log_in(store: &TestStore) -> TestUser<'_> {
-    let name = fresh_name();
-    let (sid, username, email) = (name.clone(), name.clone(), format!("{name}@mail.example.com"));
-    let client = store.anonymous();
-    let body = types::Registration::builder()
-        .sid(sid.clone())
-        .username(username.clone())
-        .email(email.clone())
-        .password(PASSWORD);
-    let user = client
-        .register()
-        .body(body)
-        .send()
-        .await
-        .unwrap_or_else(|error| panic!("failed to register {name}: {error}"));
-    let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
-    let token = client
-        .log_in()
-        .body(body)
-        .send()
-        .await
-        .unwrap_or_else(|error| panic!("failed to log in {name}: {error}"));
-    store.expect_events(["user_registered", "user_logged_in"]);
-    TestUser { store, id: *user.id, sid, username, email, token: token.access_token.clone() }
+impl TestStore {
+    /// Registers and logs in a user; both events are expected.
+    pub async fn user(&self) -> TestUser<'_> {
+        let name = fresh_name();
+        let (sid, username, email) =
+            (name.clone(), name.clone(), format!("{name}@mail.example.com"));
+        let client = self.anonymous();
+        let body = types::Registration::builder()
+            .sid(sid.clone())
+            .username(username.clone())
+            .email(email.clone())
+            .password(PASSWORD);
+        let user = client
+            .register()
+            .body(body)
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("failed to register {name}: {error}"));
+        let body = types::Credentials::builder().username(username.clone()).password(PASSWORD);
+        let token = client
+            .log_in()
+            .body(body)
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("failed to log in {name}: {error}"));
+        self.expect_events(["user_registered", "user_logged_in"]);
+        TestUser {
+            store: self,
+            id: *user.id,
+            sid,
+            username,
+            email,
+            token: token.access_token.clone(),
+        }
+    }
 }

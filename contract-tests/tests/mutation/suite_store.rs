@@ -6,7 +6,6 @@ use contract_tests::{
     document::Document,
     options::Options,
     report::{self, Report},
-    suite,
 };
 use hyper::Method;
 use merch_api::Rate;
@@ -97,7 +96,7 @@ pub(crate) async fn run(
     exhaust_stock: bool,
     document: &Arc<Document>,
 ) -> Report {
-    suite::run(options(url, only, expired_token, exhaust_stock), document.clone()).await
+    contract_tests::run(options(url, only, expired_token, exhaust_stock), document.clone()).await
 }
 
 /// # Panics

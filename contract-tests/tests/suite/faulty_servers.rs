@@ -8,7 +8,6 @@ use contract_tests::{
     document::Document,
     options::Options,
     report::{Outcome, Report},
-    suite,
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
@@ -49,7 +48,7 @@ async fn run(url: &str, only: &[&str]) -> Report {
     let mut options = Options::new(url.parse().unwrap());
     options.only = only.iter().map(|name| (*name).to_owned()).collect();
     options.timeout = Duration::from_secs(1);
-    suite::run(options, Arc::new(Document::embedded())).await
+    contract_tests::run(options, Arc::new(Document::embedded())).await
 }
 
 /// Expects failed cases, none of which is caused by a bug of the suite.
@@ -178,7 +177,7 @@ async fn url_prefixes_are_supported() {
     let url = behind_prefix(store.url()).await;
     let mut options = Options::new(url.parse().unwrap());
     options.only = vec!["OrderManager".to_owned(), "register".to_owned()];
-    let report = suite::run(options, Arc::new(Document::embedded())).await;
+    let report = contract_tests::run(options, Arc::new(Document::embedded())).await;
     // Only `--exhaust-stock` causes a sold-out product.
     assert!(!report.failed(), "{}", contract_tests::report::table(&report, false));
     store.finish_unchecked().await;

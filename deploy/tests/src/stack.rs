@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Mutex, OnceLock},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     command::Command,
     container::{self, Container},
+    folders::{root, target},
     http::Client,
     settings::{Settings, free_port},
     wait::wait_until,
@@ -46,20 +47,6 @@ pub struct Stack {
 const ADMIN_PORT: u16 = 9100;
 
 const UP: Duration = Duration::from_secs(300);
-
-#[must_use]
-pub fn root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        here.ancestors().nth(2).unwrap_or(here).to_owned()
-    })
-}
-
-#[must_use]
-pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
 
 impl Stack {
     /// Starts a stack and waits until it is healthy.

@@ -8,10 +8,10 @@ mod rate_limits;
 mod revoked_tokens;
 mod token;
 
-pub(crate) use hash_pool::{HashPool, Purpose, QueueSlot};
+pub(crate) use hash_pool::{HashError, HashPool, Purpose, QueueSlot};
 pub(crate) use merch_chassis::network;
 pub use password::{Cost, InvalidCost};
-pub(crate) use password::{HashError, Hasher, Password};
+pub(crate) use password::{Hasher, Password};
 pub use rate_limits::Rate;
 pub(crate) use rate_limits::RateLimits;
 pub(crate) use revoked_tokens::RevokedTokens;

@@ -6,6 +6,7 @@ mod deadline;
 mod drain_body;
 mod health;
 pub mod replicas;
+mod role;
 pub mod trace;
 mod transport;
 
@@ -15,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use self::{
-    access::{Access, Role},
+    access::Access,
     deadline::CallDeadline,
+    role::Role,
     transport::{
         Address, ListenAddress, Listener, Peer, Tls, TlsFiles, Transport, path_of_url, url_of_path,
     },

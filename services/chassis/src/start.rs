@@ -1,3 +1,5 @@
+//! The start of a role: its error, and the port that it binds.
+
 use std::{fmt, io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};

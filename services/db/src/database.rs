@@ -1,3 +1,5 @@
+//! Connections to PostgreSQL or SQLite: pools, transactions, and the migration of the schema.
+
 mod connection;
 mod location;
 mod password;

@@ -1,3 +1,5 @@
+//! The Prometheus metrics of the service.
+
 use std::sync::LazyLock;
 
 use prometheus::{

@@ -1,3 +1,5 @@
+//! Marks a restored database, so that its tokens and entity tags become invalid.
+
 use std::time::Duration;
 
 use merch_chassis::StartError;

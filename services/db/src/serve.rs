@@ -1,3 +1,5 @@
+//! Starts the service and its background tasks, and drains them.
+
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{

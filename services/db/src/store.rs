@@ -1,3 +1,6 @@
+//! The use cases and their SQL, by resource. `committer` and `place` place orders; `outbox` keeps the
+//! log events that were not shipped.
+
 /// The database's time in microseconds since 1970.
 macro_rules! now_micros {
     (postgres) => {

@@ -1,3 +1,5 @@
+//! The subcommands of `merch admin`: calls of the operator service.
+
 mod client;
 
 use command_output::{print, print_done};

@@ -1,3 +1,5 @@
+//! `merch top`: the state of a running store, every second.
+
 mod collector;
 mod metrics;
 mod screen;

@@ -1,4 +1,5 @@
-//! The documentation's links, anchors, shell snippets, commands and settings.
+//! The documentation's links, anchors, shell snippets, commands and settings, and its pictures of
+//! crates and modules.
 
 #![allow(clippy::unwrap_used, reason = "a panic names the line, and that is enough in a test")]
 use std::{
@@ -117,7 +118,11 @@ fn read(path: &Path) -> Page {
 }
 
 fn captures(pattern: &str, text: &str) -> Vec<String> {
-    Regex::new(pattern).unwrap().captures_iter(text).map(|found| found[1].to_owned()).collect()
+    first_groups(&Regex::new(pattern).unwrap(), text)
+}
+
+fn first_groups(pattern: &Regex, text: &str) -> Vec<String> {
+    pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
 }
 
 fn anchor(heading: &str) -> String {
@@ -309,5 +314,225 @@ fn settings_exist() {
             }
         }
     }
+    assert_none(&faults);
+}
+
+/// Names, each with the names that it depends on.
+type Dependencies = BTreeMap<String, BTreeSet<String>>;
+
+fn reachable<'d>(dependencies: &'d Dependencies, from: &str) -> BTreeSet<&'d str> {
+    let mut found = BTreeSet::new();
+    let mut waiting: Vec<&str> = dependencies[from].iter().map(String::as_str).collect();
+    while let Some(next) = waiting.pop() {
+        if found.insert(next) {
+            waiting.extend(dependencies[next].iter().map(String::as_str));
+        }
+    }
+    found
+}
+
+/// The crates of the workspace.
+struct Workspace {
+    /// Each crate's folder in the repository.
+    folders: BTreeMap<String, PathBuf>,
+    normal: Dependencies,
+    build: Dependencies,
+}
+
+static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let folders: BTreeMap<_, _> = packages
+        .iter()
+        .map(|package| {
+            let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+            (package["name"].as_str().unwrap().to_owned(), folder.to_owned())
+        })
+        .collect();
+    let of_kind = |kind: Option<&str>| -> Dependencies {
+        let of = |package: &serde_json::Value| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            dependencies
+                .filter(|dependency| dependency["kind"].as_str() == kind)
+                .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+                .filter(|name| folders.contains_key(name))
+                .collect()
+        };
+        packages
+            .iter()
+            .map(|package| (package["name"].as_str().unwrap().to_owned(), of(package)))
+            .collect()
+    };
+    let (normal, build) = (of_kind(None), of_kind(Some("build")));
+    Workspace { folders, normal, build }
+});
+
+/// Returns the text below a heading of docs/architecture.md.
+fn architecture(heading: &str) -> String {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, section) = text
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("docs/architecture.md has no heading {heading:?}"));
+    section.split("\n## ").next().unwrap().to_owned()
+}
+
+#[test]
+fn picture_of_the_crates_agrees_with_cargo() {
+    let Workspace { folders, normal, build } = &*WORKSPACE;
+    let mut expected = BTreeSet::new();
+    for (name, dependencies) in normal {
+        for dependency in dependencies {
+            let is_implied = dependencies
+                .iter()
+                .any(|other| reachable(normal, other).contains(dependency.as_str()));
+            if !is_implied {
+                expected.insert(format!("{name} --> {dependency}"));
+            }
+        }
+    }
+    for (name, dependencies) in build {
+        let arrow = |dependency| format!("{name} -.-> {dependency}");
+        expected.extend(dependencies.iter().map(arrow));
+    }
+    let picture = architecture("The crates");
+    let drawn: BTreeSet<_> =
+        captures(r"(?m)^ +(\S+ (?:-->|-\.->) \S+)$", &picture).into_iter().collect();
+    let crates: BTreeSet<_> =
+        captures(r#"(?m)^ +(\S+)\[".+<br/>.+"\]$"#, &picture).into_iter().collect();
+
+    let page = "docs/architecture.md, The crates";
+    let mut faults = Vec::new();
+    for name in folders.keys().filter(|name| !crates.contains(*name)) {
+        faults.push(format!("{page}: add the crate: {name}[\"{name}<br/>its purpose\"]"));
+    }
+    for name in crates.iter().filter(|name| !folders.contains_key(*name)) {
+        faults.push(format!("{page}: remove {name}, which is no crate of the workspace"));
+    }
+    for arrow in expected.difference(&drawn) {
+        faults.push(format!("{page}: add the dependency: {arrow}"));
+    }
+    for arrow in drawn.difference(&expected) {
+        faults.push(format!(
+            "{page}: remove {arrow}: there is no such dependency, or other arrows imply it"
+        ));
+    }
+    assert_none(&faults);
+}
+
+/// The modules at the top of a crate, each with those that its code uses. Tests do not count.
+fn modules(source: &Path) -> Dependencies {
+    let top = ["lib.rs", "main.rs"]
+        .map(|file| fs::read_to_string(source.join(file)).unwrap_or_default())
+        .concat();
+    let names: BTreeSet<_> = captures(r"(?m)^(?:pub )?mod (\w+);", &top).into_iter().collect();
+    let mut exports = BTreeMap::new();
+    let export = Regex::new(r"(?m)^pub use (\w+)::([^;]*);").unwrap();
+    for found in export.captures_iter(&top).filter(|found| names.contains(&found[1])) {
+        for item in captures(r"(\w+)", &found[2]) {
+            exports.insert(item, found[1].to_owned());
+        }
+    }
+    let [tests, comment, path, group, inner_group, item] = [
+        r"(?ms)^#\[cfg\([^\n]*\btest\b[^\n]*\)\]\n(?:#[^\n]*\n)*mod tests\b.*",
+        r"(?m)^\s*//.*$",
+        r"\bcrate::(\w+)",
+        r"(?s)\bcrate::\{(.*?)\};",
+        r"\{[^{}]*\}",
+        r"(?:^|,)\s*(\w+)",
+    ]
+    .map(|pattern| Regex::new(pattern).unwrap());
+    let mut modules = Dependencies::new();
+    for name in &names {
+        let (file, folder) = (source.join(format!("{name}.rs")), source.join(name));
+        let is_code = |path: &Path| {
+            (path == file || path.starts_with(&folder))
+                && path.extension().is_some_and(|it| it == "rs")
+                && !path.ends_with("tests.rs")
+        };
+        let mut files = Vec::new();
+        collect(source, &mut |path| is_code(path), &mut files);
+        let mut used = Vec::new();
+        for file in files {
+            let text = fs::read_to_string(file).unwrap();
+            let text = comment.replace_all(&tests.replace(&text, ""), "").into_owned();
+            used.extend(first_groups(&path, &text));
+            for mut items in first_groups(&group, &text) {
+                while inner_group.is_match(&items) {
+                    items = inner_group.replace_all(&items, "").into_owned();
+                }
+                used.extend(first_groups(&item, &items));
+            }
+        }
+        let used = used
+            .into_iter()
+            .filter_map(|item| names.get(&item).or_else(|| exports.get(&item)))
+            .filter(|module| *module != name)
+            .cloned()
+            .collect();
+        modules.insert(name.clone(), used);
+    }
+    modules
+}
+
+#[test]
+fn modules_of_a_crate_have_no_circles() {
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for (name, folder) in &WORKSPACE.folders {
+        let modules = modules(&folder.join("src"));
+        count += modules.len();
+        let circular: Vec<_> = modules
+            .keys()
+            .filter(|module| reachable(&modules, module).contains(module.as_str()))
+            .map(String::as_str)
+            .collect();
+        if !circular.is_empty() {
+            faults.push(format!(
+                "{name}: the modules {} use each other; move what they share to a lower one",
+                circular.join(", ")
+            ));
+        }
+    }
+    assert!(count > 100, "modules were found: {count}");
+    assert_none(&faults);
+}
+
+#[test]
+fn modules_of_the_services_are_listed_in_their_order() {
+    let page = "docs/architecture.md, The modules of the services";
+    let section = architecture("The modules of the services");
+    let row = Regex::new(r"(?m)^\| `(services/\w+)` \| (.*) \|$").unwrap();
+    let mut faults = Vec::new();
+    let mut rows = 0;
+    for found in row.captures_iter(&section) {
+        rows += 1;
+        let service = &found[1];
+        let listed = captures(r"`(\w+)`", &found[2]);
+        let modules = modules(&root().join(service).join("src"));
+        let place = |module: &str| listed.iter().position(|it| it == module);
+        for module in listed.iter().filter(|module| !modules.contains_key(*module)) {
+            faults.push(format!("{page}: {service}: remove {module}, which is no module"));
+        }
+        for (module, used) in &modules {
+            let Some(at) = place(module) else {
+                faults.push(format!("{page}: {service}: add the module {module}"));
+                continue;
+            };
+            for used in used {
+                if place(used).is_some_and(|place| place < at) {
+                    faults.push(format!(
+                        "{page}: {service}: {module} uses {used}: move {module} before it"
+                    ));
+                }
+            }
+        }
+    }
+    assert_eq!(rows, 4, "rows of services");
     assert_none(&faults);
 }

@@ -104,14 +104,14 @@ async fn conditional(
                     "{case}: the tag is still {tag}, so expected {status}, got {}",
                     second.status
                 ))
-                .and(&first));
+                .and(first.exchange()));
         }
         if status == 200 && second.json() != first.json() {
             return Err(second
                 .fail(format!(
                     "{case}: the tag is still {tag}, so expected the same body as before"
                 ))
-                .and(&first));
+                .and(first.exchange()));
         }
         return Ok(());
     }
@@ -140,7 +140,7 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
                 }
                 Err(answer
                     .fail(format!("{case}: expected {}, got {}", target.success(), answer.status))
-                    .and(&before))
+                    .and(before.exchange()))
             },
         ));
     }
@@ -162,7 +162,7 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
                 if answer.status != 412 {
                     return Err(answer
                         .fail(format!("{case}: expected 412, got {}", answer.status))
-                        .and(&before));
+                        .and(before.exchange()));
                 }
                 target.unchanged(&context, &user, Some(&before), &case).await
             },
@@ -183,7 +183,7 @@ fn if_match(target: &Target, cases: &mut Vec<Case>) {
                 if !matches!(answer.status, 400 | 412) {
                     return Err(answer
                         .fail(format!("{case}: expected 400 or 412, got {}", answer.status))
-                        .and(&before));
+                        .and(before.exchange()));
                 }
                 target.unchanged(&context, &user, Some(&before), &case).await
             },

@@ -129,7 +129,7 @@ async fn refused_as_unknown(
             "{case}: expected equal problems except for `instance` and `request_id`, got different \
              values of `{member}`, which reveal the id"
         );
-        return Err(others.fail(message).and(&unknown_id));
+        return Err(others.fail(message).and(unknown_id.exchange()));
     }
     Ok(())
 }

@@ -396,7 +396,7 @@ async fn contradicted(
         if ids(items(&without)?) != ids(items(&with)?) {
             return Err(with
                 .fail(format!("{case}: expected the same page with and without the token's filter"))
-                .and(&without));
+                .and(without.exchange()));
         }
         if let Some(other) = values.iter().find(|other| *other != value) {
             refused_for_either(

@@ -160,7 +160,7 @@ async fn head(context: Context, target: Target, case: String) -> Result<(), Fail
     if head.status != get.status {
         return Err(head
             .fail(format!("{case}: expected {}, got {}", get.status, head.status))
-            .and(&get));
+            .and(get.exchange()));
     }
     if !head.body.is_empty() {
         return Err(head.fail(format!("{case}: expected no body, got {} bytes", head.body.len())));
@@ -168,7 +168,9 @@ async fn head(context: Context, target: Target, case: String) -> Result<(), Fail
     same_header(&get, &head, "content-type", &case)?;
     // The resource may have changed, but it still has a tag.
     if get.headers.contains_key("etag") && !head.headers.contains_key("etag") {
-        return Err(head.fail(format!("{case}: expected an ETag as with GET, got none")).and(&get));
+        return Err(head
+            .fail(format!("{case}: expected an ETag as with GET, got none"))
+            .and(get.exchange()));
     }
     Ok(())
 }
@@ -183,5 +185,5 @@ fn same_header(get: &Answer, head: &Answer, name: &str, case: &str) -> Result<()
             get.headers.get(name),
             head.headers.get(name)
         ))
-        .and(get))
+        .and(get.exchange()))
 }

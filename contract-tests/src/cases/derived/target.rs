@@ -360,7 +360,7 @@ impl Target {
             "{case}: the request was refused, but {} changed: expected equal responses",
             reader.id()
         );
-        Err(before.fail(message).and(&after))
+        Err(before.fail(message).and(after.exchange()))
     }
 }
 

@@ -184,7 +184,7 @@ pub(super) async fn unknown_product(context: &Context) -> Result<i64, Failure> {
     let known: std::collections::BTreeSet<i64> =
         products.ids().into_iter().filter_map(serde_json::Value::as_i64).collect();
     let free = (1..=i64::from(i32::MAX)).rev().find(|id| !known.contains(id));
-    free.ok_or_else(|| Failure::of(products.last(), "expected an unused product id"))
+    free.ok_or_else(|| products.last().fail("expected an unused product id"))
 }
 
 async fn distinct_keys(context: Context) -> Result<(), Failure> {
@@ -267,10 +267,9 @@ async fn concurrent_bodies(context: Context) -> Result<(), Failure> {
         answer.problem("idempotency_key_reused")?;
     }
     let Some(first) = placed.first() else {
-        return Err(Failure::of(
-            &answers[0],
-            "expected one order from concurrent requests with one key, got none",
-        ));
+        return Err(
+            answers[0].fail("expected one order from concurrent requests with one key, got none")
+        );
     };
     for answer in &placed {
         replayed(answer, first, "the replay of the winning body")?;

@@ -68,7 +68,7 @@ async fn shop(context: &Context, token: &str, user_id: &str) -> Result<(), Failu
     let catalogue = Pages::of_products(context, None).await?;
     let shown = catalogue.items().find(|(_, product)| product["id"] == wanted);
     let (page, product) = shown.ok_or_else(|| {
-        Failure::of(catalogue.last(), format!("expected product {wanted} in the catalogue"))
+        catalogue.last().fail(format!("expected product {wanted} in the catalogue"))
     })?;
     let price = integer_member(page, product, "price_cents")?;
 

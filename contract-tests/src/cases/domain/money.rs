@@ -40,7 +40,7 @@ async fn totals(context: Context) -> Result<(), Failure> {
             costs(&read, read.json(), &product, quantity)?;
             let list = Pages::of_orders(&context, &user, Some("placed")).await?;
             let shown = list.find(&placed)?.ok_or_else(|| {
-                Failure::of(list.last(), format!("expected {} in the list", placed.json()["id"]))
+                list.last().fail(format!("expected {} in the list", placed.json()["id"]))
             })?;
             costs(list.last(), shown, &product, quantity)?;
             let cancelled = cancel(&context, &user, &placed).await?;

@@ -52,10 +52,7 @@ async fn scarcest(context: &Context) -> Result<(i64, i64), Failure> {
         }
     }
     let (id, stock) = found.ok_or_else(|| {
-        Failure::of(
-            products.last(),
-            "expected a product with at least 6 pieces, got none: restock one",
-        )
+        products.last().fail("expected a product with at least 6 pieces, got none: restock one")
     })?;
     ensure!(
         stock <= MAX_STOCK,

@@ -76,12 +76,9 @@ pub(super) async fn follow(
 fn place(answer: &Answer, reference: &str) -> Result<String, Failure> {
     let request = answer.request();
     let base = Url::parse(&request.url)
-        .map_err(|error| Failure::of(answer, format!("the request has no URL: {error}")))?;
+        .map_err(|error| answer.fail(format!("the request has no URL: {error}")))?;
     let place = base.join(reference).map_err(|error| {
-        Failure::of(
-            answer,
-            format!("expected a reference to this server, got {reference:?}: {error}"),
-        )
+        answer.fail(format!("expected a reference to this server, got {reference:?}: {error}"))
     })?;
     ensure!(
         place.origin() == base.origin(),
@@ -183,7 +180,7 @@ pub(super) fn other_case(name: &str) -> String {
 pub(super) fn text<'a>(answer: &'a Answer, member: &str) -> Result<&'a str, Failure> {
     answer.json()[member]
         .as_str()
-        .ok_or_else(|| Failure::of(answer, format!("expected a string `{member}` in the body")))
+        .ok_or_else(|| answer.fail(format!("expected a string `{member}` in the body")))
 }
 
 pub(super) fn integer(answer: &Answer, member: &str) -> Result<i64, Failure> {
@@ -197,13 +194,10 @@ pub(super) fn integer_member(
     member: &str,
 ) -> Result<i64, Failure> {
     object[member].as_i64().ok_or_else(|| {
-        Failure::of(
-            answer,
-            format!(
-                "expected an integer `{member}` without fraction or exponent, got {}",
-                object[member]
-            ),
-        )
+        answer.fail(format!(
+            "expected an integer `{member}` without fraction or exponent, got {}",
+            object[member]
+        ))
     })
 }
 
@@ -284,10 +278,7 @@ fn without_identifiers(problem: &Value, ids: [&str; 2]) -> Value {
 pub(super) fn timestamp(answer: &Answer, member: &str) -> Result<OffsetDateTime, Failure> {
     let written = text(answer, member)?;
     OffsetDateTime::parse(written, &Rfc3339).map_err(|error| {
-        Failure::of(
-            answer,
-            format!("expected an RFC 3339 time in `{member}`, got {written:?}: {error}"),
-        )
+        answer.fail(format!("expected an RFC 3339 time in `{member}`, got {written:?}: {error}"))
     })
 }
 

@@ -108,15 +108,11 @@ async fn first_429(
                 503 => last = Some(answer),
                 status if status == otherwise => last = Some(answer),
                 other => {
-                    return Err(Failure::of(
-                        &answer,
-                        format!("expected {otherwise} or 429, got {other}"),
-                    ));
+                    return Err(answer.fail(format!("expected {otherwise} or 429, got {other}")));
                 }
             }
         }
     }
     let message = format!("expected 429 within {most} requests, got none");
-    Err(last
-        .map_or_else(|| Failure::new(message.clone()), |last| Failure::of(&last, message.clone())))
+    Err(last.map_or_else(|| Failure::new(message.clone()), |last| last.fail(message.clone())))
 }

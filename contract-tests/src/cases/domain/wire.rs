@@ -111,7 +111,7 @@ impl Wire<'_> {
             self.head,
             String::from_utf8_lossy(&self.body[..self.body.len().min(500)])
         );
-        Failure::of(self.read, format!("{message}; sent:\n{}\nreceived:\n{came}", self.sent))
+        self.read.fail(format!("{message}; sent:\n{}\nreceived:\n{came}", self.sent))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use contract_tests::{document::Document, options::Options, report, suite};
+use contract_tests::{document::Document, options::Options, report};
 use futures_util::future::join_all;
 use merch_deploy_tests::{
     checker::{DatabaseState, check_consistency},
@@ -22,7 +22,8 @@ use crate::{Workload, buyers, restock, sum_metric, with_stack};
 async fn contract_suite_passes_through_nginx() {
     with_stack("contract", async |stack: &Stack| {
         let report =
-            suite::run(Options::new(stack.url().parse()?), Arc::new(Document::embedded())).await;
+            contract_tests::run(Options::new(stack.url().parse()?), Arc::new(Document::embedded()))
+                .await;
         ensure!(
             !report.failed(),
             "{}\n{}",

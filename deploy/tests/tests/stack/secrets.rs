@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use merch_deploy_tests::{
+    folders::root,
     load::Buyer,
     settings::{Settings, random_secret},
     shared::{format_duration, progress},
-    stack::{ReplicaCounts, Stack, root},
+    stack::{ReplicaCounts, Stack},
     wait::wait_until,
 };
 use serde_json::json;

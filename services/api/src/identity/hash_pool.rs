@@ -9,13 +9,23 @@ use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{HashError, network};
+use super::network;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     LogIn,
     Registration,
     PasswordChange,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HashError {
+    /// The queue is full, or the client's network has its share of it.
+    #[error("the password hash queue is full")]
+    Overloaded,
+    /// The stored hash is invalid, or scrypt failed.
+    #[error("failed to compute a password hash: {0}")]
+    Internal(String),
 }
 
 #[derive(Clone)]

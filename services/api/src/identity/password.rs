@@ -19,7 +19,7 @@ use scrypt::{
 };
 use zeroize::Zeroizing;
 
-use super::{HashPool, Purpose, QueueSlot, common_passwords::is_guessable};
+use super::{HashError, HashPool, Purpose, QueueSlot, common_passwords::is_guessable};
 
 /// The UTF-8 bytes that the client sent, not normalised. Redacted in `Debug`, overwritten on drop.
 #[derive(Clone)]
@@ -97,16 +97,6 @@ impl fmt::Display for InvalidCost {
 }
 
 impl std::error::Error for InvalidCost {}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HashError {
-    /// The queue is full, or the client's network has its share of it.
-    #[error("the password hash queue is full")]
-    Overloaded,
-    /// The stored hash is invalid, or scrypt failed.
-    #[error("failed to compute a password hash: {0}")]
-    Internal(String),
-}
 
 impl From<password_hash::Error> for HashError {
     fn from(error: password_hash::Error) -> Self {

@@ -2,6 +2,7 @@
 
 mod accept;
 mod address;
+mod dialer;
 mod handshakes;
 mod io;
 mod tls;
@@ -14,8 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) use self::tls::inspect;
 pub(super) use self::{
     accept::{Identity, Incoming},
+    dialer::Dialer,
     io::Io,
-    tls::Dialer,
     trust::Trust,
 };
 pub use self::{
@@ -24,7 +25,7 @@ pub use self::{
     tls::{Tls, TlsFiles},
     unix::{path_of_url, url_of_path},
 };
-use super::access::Role;
+use super::role::Role;
 use crate::{StartError, network::is_loopback};
 
 /// Transports that a process may use. The default: Unix sockets, and plaintext on loopback.

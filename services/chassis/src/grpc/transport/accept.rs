@@ -12,13 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Io, Tls, Transport, Trust,
     handshakes::Handshakes,
-    tls,
-    trust::Side,
+    tls::{self, Side},
     unix::{self, UnixSocket},
     url_of_path,
 };
 use crate::{
-    LogThrottle, StartError, bind, error_chain, grpc::access::Role, network::is_loopback,
+    LogThrottle, StartError, bind, error_chain, grpc::role::Role, network::is_loopback,
     tcp::ACCEPT_RETRY_DELAY,
 };
 

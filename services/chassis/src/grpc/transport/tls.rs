@@ -1,7 +1,7 @@
 //! Mutual TLS 1.3 with rustls. A process has one certificate for serving and calling.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock, Weak},
@@ -21,14 +21,13 @@ use rustls::{
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use tokio::{net::TcpStream, sync::watch};
+use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use zeroize::Zeroizing;
 
-use super::{Address, Io, Trust, trust::Side, unix};
 use crate::{
     StartError, file_permissions,
-    grpc::access::{Role, host},
+    grpc::role::{Role, host},
 };
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -88,6 +87,13 @@ pub(super) struct Snapshot {
     not_after: u64,
 }
 
+/// What the peer is, and for a server its required name.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    Client,
+    Server(ServerName<'static>),
+}
+
 impl Tls {
     /// Reads the files and reloads them when they change; if that fails, the previous certificate
     /// stays. Connections whose peer loses trust are closed (see `Trust`).
@@ -118,7 +124,7 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.0.current().server))
     }
 
-    fn connector(&self) -> TlsConnector {
+    pub(super) fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0.current().client))
     }
 
@@ -150,50 +156,6 @@ impl Tls {
 impl Inner {
     fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.borrow())
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(in crate::grpc) struct Dialer(Option<(Tls, ServerName<'static>)>);
-
-impl Dialer {
-    /// Returns a dialer that requires a server certificate for `role`, at any address.
-    pub(in crate::grpc) fn with_tls(tls: Tls, role: &str) -> Result<Self, StartError> {
-        let name = ServerName::try_from(host(role)).map_err(|error| {
-            StartError::new(format!(
-                "the role `{role}` is not a valid host name: {error}; expected a DNS label"
-            ))
-        })?;
-        Ok(Self(Some((tls, name))))
-    }
-
-    pub(in crate::grpc) async fn connect(
-        &self,
-        address: &Address,
-    ) -> io::Result<(Io, Option<Trust>)> {
-        let address = match address {
-            Address::Unix(path) => return Ok((Io::Unix(unix::connect(path).await?), None)),
-            Address::Tcp(address) => address,
-        };
-        let stream = TcpStream::connect(address).await?;
-        // Nagle's algorithm could delay requests. A socket may reject the option.
-        let _ = stream.set_nodelay(true);
-        match &self.0 {
-            None => Ok((Io::Tcp(stream), None)),
-            Some((tls, name)) => {
-                let stream = tls.connector().connect(name.clone(), stream).await?;
-                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                // TLS accepts any certificate that is valid for the name, also a wildcard.
-                if chain.first().and_then(role).is_none_or(|role| role.host() != name.to_str()) {
-                    let name = name.to_str();
-                    let message =
-                        format!("the server's certificate does not name {name} as its only role");
-                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-                }
-                let trust = Trust::new(tls.clone(), Side::Server(name.clone()), chain);
-                Ok((Io::Tls(Box::new(stream.into())), Some(trust)))
-            }
-        }
     }
 }
 

@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::time::sleep;
 
-use super::tls::{FAR_FUTURE, Tls, not_after, seconds_left};
+use super::tls::{FAR_FUTURE, Side, Tls, not_after, seconds_left};
 
 /// Repeated, because the system clock may be changed.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60);
-
-#[derive(Clone, Debug)]
-pub(super) enum Side {
-    Client,
-    Server(ServerName<'static>),
-}
 
 #[derive(Debug)]
 pub(in crate::grpc) struct Trust {

@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use super::Answer;
 use crate::http::RecordedExchange;
 
 /// A failure of a case.
@@ -20,24 +19,20 @@ impl Failure {
         Self { message: message.into(), exchanges: Vec::new() }
     }
 
-    /// A failure that this response shows.
-    pub fn of(answer: &Answer, message: impl Into<String>) -> Self {
-        Self { message: message.into(), exchanges: vec![Arc::clone(answer.exchange())] }
+    /// A failure that this exchange shows.
+    pub fn shown_by(message: impl Into<String>, exchange: &Arc<RecordedExchange>) -> Self {
+        Self { message: message.into(), exchanges: vec![Arc::clone(exchange)] }
     }
 
-    /// Adds a response to the failure.
+    /// Adds an exchange to the failure.
     #[must_use]
-    pub fn and(mut self, answer: &Answer) -> Self {
-        self.exchanges.push(Arc::clone(answer.exchange()));
+    pub fn and(mut self, exchange: &Arc<RecordedExchange>) -> Self {
+        self.exchanges.push(Arc::clone(exchange));
         self
     }
 
-    pub(crate) fn shown_by(message: String, exchange: &Arc<RecordedExchange>) -> Self {
-        Self { message, exchanges: vec![Arc::clone(exchange)] }
-    }
-
     /// Adds the last exchanges if the failure has none.
-    pub(super) fn with_fallback_exchanges(mut self, last: Vec<Arc<RecordedExchange>>) -> Self {
+    pub(crate) fn with_fallback_exchanges(mut self, last: Vec<Arc<RecordedExchange>>) -> Self {
         if self.exchanges.is_empty() {
             self.exchanges = last;
         }
