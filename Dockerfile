@@ -42,7 +42,7 @@ RUN mkdir -p /files/etc/ssl/certs /files/usr/local/bin /files/usr/share/doc /fil
  && echo 'merch:x:10001:10001:merch:/var/lib/merch:/sbin/nologin' >/files/etc/passwd \
  && echo 'merch:x:10001:' >/files/etc/group \
  && install -d -m 1777 /files/tmp && install -d -m 0700 -o 10001 -g 10001 /files/var/lib/merch \
- && for folder in ca api db logging operator; do install -d -m 0700 -o 10001 -g 10001 "/files/var/lib/merch-pki/$folder" || exit 1; done \
+ && for directory in ca api db logging operator; do install -d -m 0700 -o 10001 -g 10001 "/files/var/lib/merch-pki/$directory" || exit 1; done \
  && for package in libc6 libgcc-s1 zlib1g ca-certificates; do \
       dpkg-query -s "$package" >"/files/var/lib/dpkg/status.d/$package" || exit 1; \
       if [ -d "/usr/share/doc/$package" ]; then cp -rL --parents "/usr/share/doc/$package/copyright" /files || exit 1; fi; \

@@ -1,4 +1,4 @@
-//! Generates the files of `gen/` in memory; updates the folder or reports stale files.
+//! Generates the files of `gen/` in memory; updates the directory or reports stale files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,7 +61,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Error> {
     ])?;
     for file in stale {
         let path = root.join("gen").join(file.path);
-        fs::create_dir_all(path.parent().ok_or("a generated file has no parent folder")?)?;
+        fs::create_dir_all(path.parent().ok_or("a generated file has no parent directory")?)?;
         fs::write(&path, &file.text)?;
         fs::File::options().write(true).open(&path)?.set_modified(newest_input)?;
     }
@@ -81,7 +81,7 @@ fn read_only_reason(root: &Path) -> Option<&'static str> {
     if cargo_home.is_some_and(|home| root.starts_with(home)) {
         return Some("This package is a copy in cargo's registry");
     }
-    // `cargo package` builds a copy below the target folder.
+    // `cargo package` builds a copy below the target directory.
     root.components()
         .zip(root.components().skip(1))
         .any(|(a, b)| a.as_os_str() == "target" && b.as_os_str() == "package")
@@ -89,10 +89,10 @@ fn read_only_reason(root: &Path) -> Option<&'static str> {
 }
 
 /// Returns the files below `gen/` that no generator creates.
-fn orphans(folder: &Path, files: &[GeneratedFile]) -> Result<Vec<PathBuf>, Error> {
-    Ok(walk(folder)?
+fn orphans(directory: &Path, files: &[GeneratedFile]) -> Result<Vec<PathBuf>, Error> {
+    Ok(walk(directory)?
         .into_iter()
-        .filter(|path| !files.iter().any(|file| folder.join(file.path) == *path))
+        .filter(|path| !files.iter().any(|file| directory.join(file.path) == *path))
         .collect())
 }
 
@@ -256,12 +256,12 @@ fn pretty(tokens: impl ToString) -> Result<String, Error> {
 fn grpc_files(root: &Path) -> Result<Vec<GeneratedFile>, Error> {
     use prost::Message as _;
 
-    let folder = root.join("proto");
-    let protos: Vec<PathBuf> = walk(&folder)?
+    let directory = root.join("proto");
+    let protos: Vec<PathBuf> = walk(&directory)?
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
         .collect();
-    let mut compiler = protox::Compiler::new([&folder])?;
+    let mut compiler = protox::Compiler::new([&directory])?;
     compiler.include_source_info(true).include_imports(true).open_files(&protos)?;
     let validation = validation(&compiler.descriptor_pool())?;
     let mut descriptors = compiler.file_descriptor_set();

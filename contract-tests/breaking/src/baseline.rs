@@ -40,9 +40,9 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Returns the baseline's folder in a checkout.
+    /// Returns the baseline's directory in a checkout.
     #[must_use]
-    pub fn folder(root: &Path) -> PathBuf {
+    pub fn directory(root: &Path) -> PathBuf {
         root.join("contract-tests/released")
     }
 
@@ -52,13 +52,13 @@ impl Baseline {
     /// # Errors
     /// If a file is missing, or differs from the released one.
     pub fn read(root: &Path) -> Result<Self, BaselineError> {
-        let folder = Self::folder(root);
+        let directory = Self::directory(root);
         let text = |name: &str| {
-            let path = folder.join(name);
+            let path = directory.join(name);
             fs::read_to_string(&path).map_err(|error| BaselineError::Read { path, error })
         };
         let (recorded, sums) = (text("version")?, text("SHA256SUMS")?);
-        let contracts = Contracts::read(&folder)?;
+        let contracts = Contracts::read(&directory)?;
         let version = contracts.version()?;
         let edited = |what: String| Err(BaselineError::Edited { what });
         if recorded.trim_end() != version.to_string() {
@@ -77,13 +77,13 @@ impl Baseline {
     /// If the contracts cannot be read, or the baseline cannot be written.
     pub fn replace(root: &Path) -> Result<Version, BaselineError> {
         let contracts = Contracts::read(root)?;
-        let (folder, version) = (Self::folder(root), contracts.version()?);
+        let (directory, version) = (Self::directory(root), contracts.version()?);
         let write = || {
-            contracts.write(&folder)?;
-            fs::write(folder.join("version"), format!("{version}\n"))?;
-            fs::write(folder.join("SHA256SUMS"), sums(&contracts))
+            contracts.write(&directory)?;
+            fs::write(directory.join("version"), format!("{version}\n"))?;
+            fs::write(directory.join("SHA256SUMS"), sums(&contracts))
         };
-        write().map_err(|error| BaselineError::Write { path: folder.clone(), error })?;
+        write().map_err(|error| BaselineError::Write { path: directory.clone(), error })?;
         Ok(version)
     }
 }

@@ -9,19 +9,23 @@ use crate::{
     tool::{ToolError, run},
 };
 
-/// buf. It reads `buf.yaml` of the folder that it runs in.
+/// buf. It reads `buf.yaml` of the directory that it runs in.
 pub(crate) struct Buf<'a> {
     pub(crate) program: &'a Path,
 }
 
 impl Buf<'_> {
-    /// Lists the breaks between the protos of a folder with a `buf.yaml` and those of another
-    /// folder.
-    pub(crate) fn breaks(&self, folder: &Path, against: &Path) -> Result<Vec<Change>, ToolError> {
+    /// Lists the breaks between the protos of a directory with a `buf.yaml` and those of another
+    /// directory.
+    pub(crate) fn breaks(
+        &self,
+        directory: &Path,
+        against: &Path,
+    ) -> Result<Vec<Change>, ToolError> {
         const VIOLATIONS: i32 = 100;
         let mut command = Command::new(self.program);
         command
-            .current_dir(folder)
+            .current_dir(directory)
             .args(["breaking", "--error-format", "json", "--against"])
             .arg(against);
         let output = run(self.program, &mut command)?;
@@ -50,10 +54,10 @@ impl Buf<'_> {
 
     /// Fails unless buf reports a renumbered and renamed field under the `buf.yaml` of `root`.
     pub(crate) fn self_test(&self, root: &Path) -> Result<(), ToolError> {
-        let folder = tempfile::tempdir()?;
-        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-        for (folder, field) in [(&old, "name = 1"), (&new, "title = 2")] {
-            let package = folder.join("proto/trial/v1");
+        let directory = tempfile::tempdir()?;
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        for (directory, field) in [(&old, "name = 1"), (&new, "title = 2")] {
+            let package = directory.join("proto/trial/v1");
             fs::create_dir_all(&package)?;
             fs::write(
                 package.join("trial.proto"),

@@ -1,4 +1,4 @@
-//! Reads `openapi.yaml` and `proto/` of a folder.
+//! Reads `openapi.yaml` and `proto/` of a directory.
 
 use std::{
     collections::BTreeMap,
@@ -40,10 +40,10 @@ pub struct CompiledProtos {
     pub rules: Rules,
 }
 
-/// The contracts of a folder.
+/// The contracts of a directory.
 #[derive(Clone, Debug)]
 pub struct Contracts {
-    folder: PathBuf,
+    directory: PathBuf,
     /// The text of `openapi.yaml`.
     pub openapi_text: String,
     /// The parsed `openapi.yaml`.
@@ -58,25 +58,25 @@ impl Contracts {
     ///
     /// # Errors
     /// If a file cannot be read, or `openapi.yaml` is not valid YAML.
-    pub fn read(folder: &Path) -> Result<Self, ContractError> {
-        let path = folder.join("openapi.yaml");
+    pub fn read(directory: &Path) -> Result<Self, ContractError> {
+        let path = directory.join("openapi.yaml");
         let openapi_text = fs::read_to_string(&path)
             .map_err(|error| ContractError::File { path: path.clone(), error })?;
         let openapi = serde_norway::from_str(&openapi_text)
             .map_err(|error| ContractError::Yaml { path, error })?;
         let mut proto = BTreeMap::new();
-        read_protos(&folder.join("proto"), "", &mut proto)?;
-        Ok(Self { folder: folder.to_owned(), openapi_text, openapi, proto })
+        read_protos(&directory.join("proto"), "", &mut proto)?;
+        Ok(Self { directory: directory.to_owned(), openapi_text, openapi, proto })
     }
 
-    /// Writes the contracts into a folder and replaces those that are there.
+    /// Writes the contracts into a directory and replaces those that are there.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("openapi.yaml"), &self.openapi_text)?;
-        let protos = folder.join("proto");
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        fs::write(directory.join("openapi.yaml"), &self.openapi_text)?;
+        let protos = directory.join("proto");
         if protos.exists() {
             fs::remove_dir_all(&protos)?;
         }
@@ -95,7 +95,10 @@ impl Contracts {
     pub fn version(&self) -> Result<Version, ContractError> {
         let found = &self.openapi["info"]["version"];
         found.as_str().and_then(|text| Version::parse(text).ok()).ok_or_else(|| {
-            ContractError::Version { path: self.folder.join("openapi.yaml"), found: found.clone() }
+            ContractError::Version {
+                path: self.directory.join("openapi.yaml"),
+                found: found.clone(),
+            }
         })
     }
 
@@ -113,7 +116,7 @@ impl Contracts {
             compiler.open_files(self.proto.keys().filter(|name| !name.starts_with(OPTIONS)))?;
             Ok(compiler)
         };
-        let path = || self.folder.join("proto");
+        let path = || self.directory.join("proto");
         let compiler = compile()
             .map_err(|error| ContractError::Proto { path: path(), error: Box::new(error) })?;
         let rules = Rules::read(&compiler.descriptor_pool())
@@ -121,7 +124,7 @@ impl Contracts {
         Ok(CompiledProtos { descriptors: compiler.file_descriptor_set(), rules })
     }
 
-    /// Returns the texts of all files by their paths below the folder.
+    /// Returns the texts of all files by their paths below the directory.
     pub(crate) fn files(&self) -> BTreeMap<String, &str> {
         let protos = self.proto.iter().map(|(name, text)| (format!("proto/{name}"), text.as_str()));
         protos.chain([("openapi.yaml".to_owned(), self.openapi_text.as_str())]).collect()
@@ -143,7 +146,7 @@ impl FileResolver for Texts {
 }
 
 fn read_protos(
-    folder: &Path,
+    directory: &Path,
     prefix: &str,
     protos: &mut BTreeMap<String, String>,
 ) -> Result<(), ContractError> {
@@ -151,8 +154,8 @@ fn read_protos(
         let path = path.to_owned();
         move |error| ContractError::File { path, error }
     };
-    for entry in fs::read_dir(folder).map_err(failed(folder))? {
-        let path = entry.map_err(failed(folder))?.path();
+    for entry in fs::read_dir(directory).map_err(failed(directory))? {
+        let path = entry.map_err(failed(directory))?.path();
         // Imports are UTF-8, so no file with another name can be imported.
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if path.is_dir() {

@@ -93,7 +93,7 @@ impl Gate {
         let mut changes = openapi::breaks(&old.openapi, &new.openapi);
         if let Some(oasdiff) = self.oasdiff() {
             // Relative paths, as the messages name them.
-            let released = Baseline::folder(Path::new("")).join("openapi.yaml");
+            let released = Baseline::directory(Path::new("")).join("openapi.yaml");
             changes.extend(oasdiff.changes(&released, Path::new("openapi.yaml"))?);
         }
         if changes.is_empty() {
@@ -108,7 +108,7 @@ impl Gate {
         }
         let (old, new) = (old.compile()?, new.compile()?);
         let mut changes = proto::changes(&old, &new);
-        let released = Baseline::folder(Path::new("")).join("proto");
+        let released = Baseline::directory(Path::new("")).join("proto");
         changes.extend(self.buf().breaks(&self.root, &released)?);
         if changes.is_empty() {
             changes = proto::other_changes(&old, &new);

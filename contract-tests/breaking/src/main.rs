@@ -12,36 +12,35 @@ use contract_breaking::{Baseline, CHANGELOG, Gate, release};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The checkout.
+    /// Directory of the checkout
     #[arg(long, global = true, default_value = ".")]
     root: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fails if the contracts break the last release and the major of info.version has not grown.
+    /// Fail if the contracts break the last release and the major of info.version has not grown
     Check {
-        /// The program oasdiff. Without it, only our own rules compare openapi.yaml.
+        /// Path of oasdiff; without it, only the own rules check openapi.yaml
         #[arg(long)]
         oasdiff: Option<PathBuf>,
-        /// The program buf.
+        /// Path of buf
         #[arg(long)]
         buf: PathBuf,
     },
-    /// Makes the present contracts the last release and adds an entry to docs/contract-changelog.md.
+    /// Release the contracts: replace the baseline and add an entry to docs/contract-changelog.md
     Release {
-        /// The program oasdiff.
+        /// Path of oasdiff
         #[arg(long)]
         oasdiff: PathBuf,
-        /// The program buf.
+        /// Path of buf
         #[arg(long)]
         buf: PathBuf,
-        /// The day of the release in UTC, for example 2026-11-22.
+        /// Date of the release in UTC, such as 2026-11-22
         #[arg(long)]
         date: String,
     },
-    /// Makes the present contracts the baseline without a release. Only for versions that were never
-    /// published.
+    /// Replace the baseline without a release; only for versions that were never published
     Replace,
 }
 
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
 
 fn run(Arguments { command, root }: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-    // Absolute, because the programs run in other folders.
+    // Absolute, because the programs run in other directories.
     let program = |path: PathBuf| {
         path.canonicalize()
             .map_err(|error| format!("{}: {error}; run tools/install", path.display()))

@@ -60,11 +60,11 @@ impl Oasdiff<'_> {
     /// Fails unless oasdiff reports a removed path, and a changed `operationId`, which is a break
     /// only by the severity levels of the project.
     pub(crate) fn self_test(&self) -> Result<(), ToolError> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         let write = |name: &str, paths: Value| {
             let info = json!({ "title": "Self-test", "version": "1.0.0" });
             let document = json!({ "openapi": "3.0.3", "info": info, "paths": paths });
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             fs::write(&path, document.to_string()).map(|()| path)
         };
         let operation = |id: &str| json!({ "get": { "operationId": id, "responses": { "200": { "description": "OK" } } } });

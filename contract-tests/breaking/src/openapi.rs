@@ -228,7 +228,7 @@ fn codes(facts: &mut Facts, place: &str, described: &Value, known: &Known) {
     }
 }
 
-/// Returns the lower_snake words between backticks in a description.
+/// Returns the snake_case words between backticks in a description.
 fn quoted_words(value: &Value) -> BTreeSet<String> {
     let is_word = |text: &&str| {
         text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -28,7 +28,7 @@ pub enum ToolError {
         config: &'static str,
         expected: &'static str,
     },
-    #[error("failed to use a temporary folder: {0}")]
+    #[error("failed to use a temporary directory: {0}")]
     Temporary(#[from] io::Error),
 }
 

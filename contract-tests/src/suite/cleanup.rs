@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Concurrent cleanups: each may need a log-in, which costs the server a hash.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT: usize = 4;
 
 const PAGES: usize = 1_000;
 
@@ -22,7 +22,7 @@ pub(super) async fn clean(context: &Context) -> Vec<String> {
     let accounts = context.ledger().accounts().into_iter().filter(|account| account.active);
     let mut warnings: Vec<String> = stream::iter(accounts)
         .map(|account| clean_user(&context, account))
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(MAX_CONCURRENT)
         .concat()
         .await;
     // Orders of deactivated users, or missing from the list.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     command::Command,
-    folders::{root, target},
+    directories::{root, target},
 };
 
 /// The limit of a build, which compiles everything from source.

@@ -9,7 +9,7 @@
 pub mod checker;
 pub mod command;
 pub mod container;
-pub mod folders;
+pub mod directories;
 pub mod history;
 pub mod http;
 pub mod image;

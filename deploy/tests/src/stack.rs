@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     command::Command,
     container::{self, Container},
-    folders::{root, target},
+    directories::{root, target},
     http::Client,
     settings::{Settings, free_port},
     wait::wait_until,

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use merch_deploy_tests::folders::root;
+use merch_deploy_tests::directories::root;
 use tempfile::TempDir;
 
 const FILES: [&str; 6] = [

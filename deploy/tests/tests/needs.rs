@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use merch_deploy_tests::folders::root;
+use merch_deploy_tests::directories::root;
 use tempfile::TempDir;
 
 /// A directory with links to the programs of `PATH`, except some.

@@ -333,8 +333,8 @@ fn reachable<'d>(dependencies: &'d Dependencies, from: &str) -> BTreeSet<&'d str
 
 /// The crates of the workspace.
 struct Workspace {
-    /// Each crate's folder in the repository.
-    folders: BTreeMap<String, PathBuf>,
+    /// Each crate's directory in the repository.
+    directories: BTreeMap<String, PathBuf>,
     normal: Dependencies,
     build: Dependencies,
 }
@@ -348,11 +348,11 @@ static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
-    let folders: BTreeMap<_, _> = packages
+    let directories: BTreeMap<_, _> = packages
         .iter()
         .map(|package| {
-            let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
-            (package["name"].as_str().unwrap().to_owned(), folder.to_owned())
+            let directory = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+            (package["name"].as_str().unwrap().to_owned(), directory.to_owned())
         })
         .collect();
     let of_kind = |kind: Option<&str>| -> Dependencies {
@@ -361,7 +361,7 @@ static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
             dependencies
                 .filter(|dependency| dependency["kind"].as_str() == kind)
                 .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
-                .filter(|name| folders.contains_key(name))
+                .filter(|name| directories.contains_key(name))
                 .collect()
         };
         packages
@@ -370,7 +370,7 @@ static WORKSPACE: LazyLock<Workspace> = LazyLock::new(|| {
             .collect()
     };
     let (normal, build) = (of_kind(None), of_kind(Some("build")));
-    Workspace { folders, normal, build }
+    Workspace { directories, normal, build }
 });
 
 /// Returns the text below a heading of docs/architecture.md.
@@ -384,7 +384,7 @@ fn architecture(heading: &str) -> String {
 
 #[test]
 fn picture_of_the_crates_agrees_with_cargo() {
-    let Workspace { folders, normal, build } = &*WORKSPACE;
+    let Workspace { directories, normal, build } = &*WORKSPACE;
     let mut expected = BTreeSet::new();
     for (name, dependencies) in normal {
         for dependency in dependencies {
@@ -408,10 +408,10 @@ fn picture_of_the_crates_agrees_with_cargo() {
 
     let page = "docs/architecture.md, The crates";
     let mut faults = Vec::new();
-    for name in folders.keys().filter(|name| !crates.contains(*name)) {
+    for name in directories.keys().filter(|name| !crates.contains(*name)) {
         faults.push(format!("{page}: add the crate: {name}[\"{name}<br/>its purpose\"]"));
     }
-    for name in crates.iter().filter(|name| !folders.contains_key(*name)) {
+    for name in crates.iter().filter(|name| !directories.contains_key(*name)) {
         faults.push(format!("{page}: remove {name}, which is no crate of the workspace"));
     }
     for arrow in expected.difference(&drawn) {
@@ -449,9 +449,9 @@ fn modules(source: &Path) -> Dependencies {
     .map(|pattern| Regex::new(pattern).unwrap());
     let mut modules = Dependencies::new();
     for name in &names {
-        let (file, folder) = (source.join(format!("{name}.rs")), source.join(name));
+        let (file, directory) = (source.join(format!("{name}.rs")), source.join(name));
         let is_code = |path: &Path| {
-            (path == file || path.starts_with(&folder))
+            (path == file || path.starts_with(&directory))
                 && path.extension().is_some_and(|it| it == "rs")
                 && !path.ends_with("tests.rs")
         };
@@ -484,8 +484,8 @@ fn modules(source: &Path) -> Dependencies {
 fn modules_of_a_crate_have_no_circles() {
     let mut faults = Vec::new();
     let mut count = 0;
-    for (name, folder) in &WORKSPACE.folders {
-        let modules = modules(&folder.join("src"));
+    for (name, directory) in &WORKSPACE.directories {
+        let modules = modules(&directory.join("src"));
         count += modules.len();
         let circular: Vec<_> = modules
             .keys()

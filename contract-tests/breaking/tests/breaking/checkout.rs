@@ -1,4 +1,4 @@
-//! Checkouts in temporary folders, with the files that the gate reads.
+//! Checkouts in temporary directories, with the files that the gate reads.
 
 use std::{
     fs,
@@ -38,23 +38,23 @@ pub(crate) fn oasdiff() -> PathBuf {
     tool("bin", "oasdiff")
 }
 
-fn tool(folder: &str, name: &str) -> PathBuf {
+fn tool(directory: &str, name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
-        .expect("cargo makes the folder `tmp` in its target folder");
-    let tool = target.join("tools").join(folder).join(name);
+        .expect("cargo makes the directory `tmp` in its target directory");
+    let tool = target.join("tools").join(directory).join(name);
     assert!(tool.exists(), "{} not found; run tools/install, as make test does", tool.display());
     tool
 }
 
 /// A checkout with a given baseline and given contracts.
 pub(crate) struct Checkout {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Checkout {
     pub(crate) fn new(before: &Contracts, after: &Contracts) -> Self {
-        let checkout = Self { folder: tempfile::tempdir().unwrap() };
+        let checkout = Self { directory: tempfile::tempdir().unwrap() };
         for file in [".oasdiff.yaml", "buf.yaml", SEVERITY_LEVELS] {
             let copy = checkout.path().join(file);
             fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -67,7 +67,7 @@ impl Checkout {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub(crate) fn gate(&self) -> Gate {

@@ -91,17 +91,17 @@ mod needs_go {
 
 /// Runs a linter as tools/lint does, on an edited copy of the contracts. Returns whether it passed.
 fn lints(program: &str, arguments: &[&str], change: impl Fn(&str) -> String, file: &str) -> bool {
-    let folder = tempfile::tempdir().unwrap();
-    released().write(folder.path()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    released().write(directory.path()).unwrap();
     for config in ["redocly.yaml", "buf.yaml"] {
-        fs::copy(repository().join(config), folder.path().join(config)).unwrap();
+        fs::copy(repository().join(config), directory.path().join(config)).unwrap();
     }
-    let path = folder.path().join(file);
+    let path = directory.path().join(file);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, change(&text)).unwrap();
     let output = Command::new(npm_tool(program))
         .args(arguments)
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .env("REDOCLY_TELEMETRY", "off")
         .output()
         .unwrap();

@@ -167,8 +167,8 @@ fn commit(checkout: &Checkout) {
     );
 }
 
-fn git(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().unwrap();
+fn git(directory: &Path, arguments: &[&str]) {
+    let output = Command::new("git").arg("-C").arg(directory).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
         "git {arguments:?}: {}",

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::LazyLock};
 
-use merch_deploy_tests::folders::root;
+use merch_deploy_tests::directories::root;
 use serde_json::{Value, json};
 
 use crate::{

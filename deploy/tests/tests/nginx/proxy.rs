@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use merch_deploy_tests::{command::Command, folders::root, settings::free_port, wait::wait_until};
+use merch_deploy_tests::{
+    command::Command, directories::root, settings::free_port, wait::wait_until,
+};
 use serde_json::Value;
 
 use crate::{client, mock_api::MockReplicas};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use merch_deploy_tests::{command::Command, folders::root, wait::wait_until};
+use merch_deploy_tests::{command::Command, directories::root, wait::wait_until};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use merch_deploy_tests::{command::Command, folders::root, settings::Settings};
+use merch_deploy_tests::{command::Command, directories::root, settings::Settings};
 use serde_json::{Value, json};
 
 const ZOOKEEPER: &str = "compose.zookeeper.yaml";

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 use merch_deploy_tests::{
-    container::docker, folders::root, load::PASSWORD, shared::progress, stack::Stack,
+    container::docker, directories::root, load::PASSWORD, shared::progress, stack::Stack,
 };
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use merch_deploy_tests::{
-    folders::root,
+    directories::root,
     load::Buyer,
     settings::{Settings, random_secret},
     shared::{format_duration, progress},

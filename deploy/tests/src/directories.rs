@@ -1,4 +1,4 @@
-//! Folders of the repository.
+//! Directories of the repository.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ pub fn root() -> &'static Path {
     })
 }
 
-/// Returns cargo's target folder.
+/// Returns cargo's target directory.
 #[must_use]
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
