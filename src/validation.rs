@@ -2,7 +2,12 @@
 //!
 //! `gen/grpc/validation.rs` implements [`Validate`] for each message that a request contains.
 
-use std::{borrow::Cow, fmt, net::IpAddr, ops::RangeBounds};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    ops::RangeBounds,
+};
 
 use pbjson_types::Timestamp;
 use regex::Regex;
@@ -104,8 +109,12 @@ pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
 
+/// Returns whether the text is an IP address. An IPv6 address may have a zone, as `string.ip` says.
 pub(crate) fn is_ip(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
+    match text.split_once('%') {
+        Some((address, zone)) => address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty(),
+        None => text.parse::<IpAddr>().is_ok(),
+    }
 }
 
 /// Returns whether the time is in the years 0001 to 9999, as `google.protobuf.Timestamp` requires.

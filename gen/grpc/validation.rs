@@ -463,7 +463,7 @@ impl Validate for super::logging::v1::LogMessage {
             .require(
                 "id",
                 is_uuid(&self.id) && PATTERN_7.is_match(&self.id),
-                "a text that matches ^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]*$, a UUID in its text form of 36 characters",
+                "a UUID in its text form of 36 characters, a text that matches ^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]*$",
             );
         violations
             .require(
@@ -522,13 +522,13 @@ impl Validate for super::logging::v1::LogMessage {
                 .require(
                     "attributes",
                     self.attributes.keys().all(|value| PATTERN_8.is_match(value)),
-                    "keys of a text that matches ^[a-z][a-z0-9]*(_[a-z0-9]+)*$",
+                    "keys, each a text that matches ^[a-z][a-z0-9]*(_[a-z0-9]+)*$",
                 );
             violations
                 .require(
                     "attributes",
                     self.attributes.values().all(|value| value.len() <= 1024),
-                    "values of at most 1,024 bytes",
+                    "values, each at most 1,024 bytes",
                 );
         }
     }

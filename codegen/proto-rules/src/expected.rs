@@ -11,11 +11,21 @@ pub(crate) fn expected(rules: &FieldRules, field: &FieldDescriptor) -> String {
         Constraint::Number(bounds) => range(*bounds),
         Constraint::Text(rules) => text(rules),
         Constraint::Bytes(bounds) => format!("{} bytes", range(*bounds)),
-        Constraint::Enum { defined_only: _, not_in } => alternatives(&value_names(field, not_in)),
+        Constraint::Enum { defined_only: true, not_in } => {
+            alternatives(&value_names(field, |number| !not_in.contains(&number)))
+        }
+        Constraint::Enum { defined_only: false, not_in } => {
+            let names = value_names(field, |number| not_in.contains(&number));
+            format!("a value other than {}", alternatives(&names))
+        }
         Constraint::List { items, .. } => format!("{} items", range(*items)),
         Constraint::Map { pairs, .. } => format!("{} entries", range(*pairs)),
     };
-    if rules.ignore == Ignore::IfZero { format!("{values}, or empty") } else { values }
+    match (rules.ignore, &rules.constraint) {
+        (Ignore::IfZero, Constraint::Number(_)) => format!("{values}, or 0"),
+        (Ignore::IfZero, _) => format!("{values}, or empty"),
+        (Ignore::Never | Ignore::Always, _) => values,
+    }
 }
 
 /// Joins words with commas and "or".
@@ -29,6 +39,13 @@ pub(crate) fn alternatives(words: &[String]) -> String {
 fn text(rules: &TextRules) -> String {
     let mut parts = Vec::new();
     let class = rules.pattern.as_deref().and_then(class);
+    parts.extend(rules.format.map(|format| {
+        match format {
+            Format::Uuid => "a UUID in its text form of 36 characters",
+            Format::Ip => "an IP address in text form",
+        }
+        .to_owned()
+    }));
     if let Some(pattern) = rules.pattern.as_ref().filter(|_| class.is_none()) {
         parts.push(format!("a text that matches {pattern}"));
     }
@@ -38,13 +55,6 @@ fn text(rules: &TextRules) -> String {
     } else if class.is_some() {
         parts.push(characters);
     }
-    parts.extend(rules.format.map(|format| {
-        match format {
-            Format::Uuid => "a UUID in its text form of 36 characters",
-            Format::Ip => "an IP address in text form",
-        }
-        .to_owned()
-    }));
     parts.extend(rules.max_bytes.map(|max| format!("at most {} bytes", grouped(max))));
     parts.join(", ")
 }
@@ -67,9 +77,9 @@ fn class(pattern: &str) -> Option<&str> {
     (!inside.contains(['[', ']'])).then_some(class)
 }
 
-fn value_names(field: &FieldDescriptor, not_in: &[i32]) -> Vec<String> {
+fn value_names(field: &FieldDescriptor, named: impl Fn(i32) -> bool) -> Vec<String> {
     let Kind::Enum(declared) = field.kind() else { return Vec::new() };
-    let values = declared.values().filter(|value| !not_in.contains(&value.number()));
+    let values = declared.values().filter(|value| named(value.number()));
     values.map(|value| value.name().to_owned()).collect()
 }
 

@@ -108,6 +108,7 @@ impl Generator<'_> {
         let mut checks = Vec::new();
         let mut seen = Vec::new();
         for field in message.fields() {
+            supported(&field)?;
             match field.containing_oneof().filter(|oneof| !oneof.is_synthetic()) {
                 Some(oneof) if seen.contains(&oneof) => {}
                 Some(oneof) => {
@@ -211,12 +212,11 @@ impl Generator<'_> {
         let (bounds, each) = match &rules.constraint {
             Constraint::List { items, item } => (*items, self.items(field, item)),
             Constraint::Map { pairs, keys, values } => {
-                let mut all = |rules: &FieldRules, number: usize, iterator: &str, what: &str| {
-                    let iterator = format_ident!("{iterator}");
-                    let Kind::Message(entry) = field.kind() else { return None };
-                    let part = entry.get_field(u32::try_from(number).ok()?)?;
+                let Kind::Message(entry) = field.kind() else { return TokenStream::new() };
+                let mut all = |rules: &FieldRules, part: FieldDescriptor, iterator: &str| {
                     let condition = self.condition(&part, rules, &Place::bound())?;
-                    let expected = format!("{what} of {}", self::expected(rules, &part));
+                    let expected = format!("{iterator}, each {}", self::expected(rules, &part));
+                    let iterator = format_ident!("{iterator}");
                     Some(quote! {
                         violations.require(
                             #name,
@@ -225,10 +225,11 @@ impl Generator<'_> {
                         );
                     })
                 };
-                let keys = all(keys, 1, "keys", "keys");
-                let values = all(values, 2, "values", "values");
+                let keys = all(keys, entry.map_entry_key_field(), "keys");
+                let values = all(values, entry.map_entry_value_field(), "values");
                 (*pairs, quote!(#keys #values))
             }
+            _ if field.is_map() => return TokenStream::new(),
             _ => (Bounds::default(), self.items(field, &FieldRules::default())),
         };
         let Some(range) = within(bounds) else { return each };
@@ -246,7 +247,7 @@ impl Generator<'_> {
             Kind::Message(_) => quote!(violations.check_items(#name, &self.#member);),
             _ => match self.condition(field, item, &Place::bound()) {
                 Some(condition) => {
-                    let expected = format!("items of {}", expected(item, field));
+                    let expected = format!("items, each {}", expected(item, field));
                     quote! {
                         violations.require(
                             #name,
@@ -350,6 +351,24 @@ impl Generator<'_> {
         })?;
         Ok(module.parse().expect("the module's path is Rust"))
     }
+}
+
+/// Refuses fields whose messages the checks would not reach.
+fn supported(field: &FieldDescriptor) -> Result<(), RuleError> {
+    let Kind::Message(message) = field.kind() else { return Ok(()) };
+    let in_oneof = field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
+    let reason = if field.is_map() {
+        let value = message.map_entry_value_field();
+        if !matches!(value.kind(), Kind::Message(_)) {
+            return Ok(());
+        }
+        "a map of messages is not supported in requests; use a repeated message"
+    } else if message.full_name() == TIMESTAMP && (field.is_list() || in_oneof) {
+        "a Timestamp in a list or a oneof is not supported in requests; put it into a message"
+    } else {
+        return Ok(());
+    };
+    Err(RuleError { field: field.full_name().to_owned(), reason: reason.to_owned() })
 }
 
 /// Returns a range, or nothing if the bounds allow all values.

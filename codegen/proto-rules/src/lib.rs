@@ -12,6 +12,7 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use generate::generate;
+use regex::Regex;
 
 /// The rules of all messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub struct Bounds {
 pub enum Format {
     /// A UUID with hyphens, in either case (`string.uuid`).
     Uuid,
-    /// An IPv4 or IPv6 address without a zone (`string.ip`).
+    /// An IPv4 or IPv6 address, which may have a zone (`string.ip`).
     Ip,
 }
 
@@ -118,6 +119,44 @@ pub struct TextRules {
     pub pattern: Option<String>,
     /// `uuid`, `ip`.
     pub format: Option<Format>,
+}
+
+impl FieldRules {
+    /// Returns whether a field is valid if it is absent. `has_presence` is whether the absence of the
+    /// field differs from its zero value.
+    #[must_use]
+    pub fn accept_absence(&self, has_presence: bool) -> bool {
+        if self.required {
+            return false;
+        }
+        has_presence || self.ignore != Ignore::Never || self.constraint.accepts_zero()
+    }
+}
+
+impl Constraint {
+    /// Returns whether zero, or the empty value, is valid.
+    fn accepts_zero(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Number(bounds)
+            | Self::Bytes(bounds)
+            | Self::List { items: bounds, .. }
+            | Self::Map { pairs: bounds, .. } => bounds.contain(0),
+            Self::Text(rules) => {
+                let matches = |pattern: &String| Regex::new(pattern).is_ok_and(|p| p.is_match(""));
+                rules.length.contain(0)
+                    && rules.format.is_none()
+                    && rules.pattern.as_ref().is_none_or(matches)
+            }
+            Self::Enum { not_in, .. } => !not_in.contains(&0),
+        }
+    }
+}
+
+impl Bounds {
+    fn contain(self, number: i64) -> bool {
+        self.min.is_none_or(|min| min <= number) && self.max.is_none_or(|max| number <= max)
+    }
 }
 
 impl Rules {

@@ -49,7 +49,8 @@ fn message_rules(
         if options.has_extension(field_option)
             && let Value::Message(option) = options.get_extension(field_option).as_ref()
         {
-            rules.fields.insert(field.name().to_owned(), field_rules(option, &field)?);
+            let found = field_rules(option, &field, Position::Field)?;
+            rules.fields.insert(field.name().to_owned(), found);
         }
     }
     for oneof in message.oneofs() {
@@ -57,6 +58,7 @@ fn message_rules(
         if options.has_extension(oneof_option)
             && let Value::Message(option) = options.get_extension(oneof_option).as_ref()
         {
+            refuse_extensions(option, oneof.full_name())?;
             for (member, value) in option.fields() {
                 match member.name() {
                     "required" if value.as_bool() == Some(true) => {
@@ -71,27 +73,70 @@ fn message_rules(
     Ok(rules)
 }
 
-fn field_rules(option: &DynamicMessage, field: &FieldDescriptor) -> Result<FieldRules, RuleError> {
-    let name = field.full_name();
-    let kind = field.kind();
-    let fits = |option: &str| match option {
-        "map" => field.is_map(),
-        "repeated" => field.is_list(),
-        "required" => {
-            field.cardinality() != Cardinality::Repeated && matches!(kind, Kind::Message(_))
+/// Where a message `buf.validate.FieldRules` stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// On a field.
+    Field,
+    /// On the items of a list, or the keys or values of a map.
+    Item,
+}
+
+/// Reads a message `buf.validate.FieldRules`.
+fn field_rules(
+    option: &DynamicMessage,
+    field: &FieldDescriptor,
+    position: Position,
+) -> Result<FieldRules, RuleError> {
+    let mut rules = FieldRules::default();
+    let at = field.full_name();
+    refuse_extensions(option, at)?;
+    for (member, value) in option.fields() {
+        let name = member.name();
+        let members = Members { option: value, path: name.to_owned(), field };
+        match name {
+            "required" => rules.required = value.as_bool().unwrap_or_default(),
+            "ignore" => {
+                rules.ignore = match value.as_enum_number() {
+                    Some(0) => Ignore::Never,
+                    Some(1) => Ignore::IfZero,
+                    Some(3) => Ignore::Always,
+                    _ => return Err(unsupported(at, "ignore")),
+                }
+            }
+            "int32" | "int64" => rules.constraint = members.number()?,
+            "string" => rules.constraint = members.text()?,
+            "bytes" => rules.constraint = members.bytes()?,
+            "enum" => rules.constraint = members.enumeration()?,
+            "repeated" => rules.constraint = members.list()?,
+            "map" => rules.constraint = members.map()?,
+            _ => return Err(unsupported(at, name)),
         }
-        _ if field.cardinality() == Cardinality::Repeated => false,
-        "enum" => matches!(kind, Kind::Enum(_)),
-        _ => scalar_name(&kind) == Some(option),
-    };
-    let rules = constraint(option, name)?;
-    for (member, _) in option.fields().filter(|(member, _)| member.name() != "ignore") {
-        if !fits(member.name()) {
-            let reason = format!("the option {} does not fit the field's type", member.name());
-            return Err(RuleError { field: name.to_owned(), reason });
+        if !fits(name, field, position) {
+            return Err(error(at, format!("the option {name} does not fit the field's type")));
         }
     }
     Ok(rules)
+}
+
+/// Returns whether an option has an effect on a field.
+fn fits(option: &str, field: &FieldDescriptor, position: Position) -> bool {
+    let kind = field.kind();
+    let single = field.cardinality() != Cardinality::Repeated;
+    let in_oneof = field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
+    match (option, position) {
+        ("map", Position::Field) => field.is_map(),
+        ("repeated", Position::Field) => field.is_list(),
+        ("required", Position::Field) => single && !in_oneof && matches!(kind, Kind::Message(_)),
+        ("ignore", Position::Field) => single && !field.supports_presence(),
+        ("map" | "repeated" | "required", Position::Item) => false,
+        ("ignore", Position::Item) => true,
+        ("enum", Position::Item) => matches!(kind, Kind::Enum(_)),
+        ("enum", Position::Field) => single && matches!(kind, Kind::Enum(_)),
+        (option, position) => {
+            (single || position == Position::Item) && scalar_name(&kind) == Some(option)
+        }
+    }
 }
 
 fn scalar_name(kind: &Kind) -> Option<&'static str> {
@@ -104,38 +149,11 @@ fn scalar_name(kind: &Kind) -> Option<&'static str> {
     }
 }
 
-/// Reads a message `buf.validate.FieldRules`. `at` is the field that it is about.
-fn constraint(option: &DynamicMessage, at: &str) -> Result<FieldRules, RuleError> {
-    let mut rules = FieldRules::default();
-    for (member, value) in option.fields() {
-        let of_type = |name: &str| Members { option: value, path: name.to_owned(), at };
-        match member.name() {
-            "required" => rules.required = value.as_bool().unwrap_or_default(),
-            "ignore" => {
-                rules.ignore = match value.as_enum_number() {
-                    Some(0) => Ignore::Never,
-                    Some(1) => Ignore::IfZero,
-                    Some(3) => Ignore::Always,
-                    _ => return Err(unsupported(at, "ignore")),
-                }
-            }
-            name @ ("int32" | "int64") => rules.constraint = of_type(name).number()?,
-            "string" => rules.constraint = of_type("string").text()?,
-            "bytes" => rules.constraint = of_type("bytes").bytes()?,
-            "enum" => rules.constraint = of_type("enum").enumeration()?,
-            "repeated" => rules.constraint = of_type("repeated").list()?,
-            "map" => rules.constraint = of_type("map").map()?,
-            name => return Err(unsupported(at, name)),
-        }
-    }
-    Ok(rules)
-}
-
 /// The options of one type, such as `buf.validate.StringRules`.
 struct Members<'a> {
     option: &'a Value,
     path: String,
-    at: &'a str,
+    field: &'a FieldDescriptor,
 }
 
 impl Members<'_> {
@@ -143,40 +161,69 @@ impl Members<'_> {
         &self,
         mut read: impl FnMut(&str, &Value) -> Result<bool, RuleError>,
     ) -> Result<(), RuleError> {
-        for (member, value) in self.option.as_message().into_iter().flat_map(|m| m.fields()) {
+        let at = self.field.full_name();
+        let Some(message) = self.option.as_message() else {
+            return Err(unsupported(at, &self.path));
+        };
+        refuse_extensions(message, at)?;
+        for (member, value) in message.fields() {
             if !read(member.name(), value)? {
-                return Err(unsupported(self.at, &format!("{}.{}", self.path, member.name())));
+                return Err(unsupported(at, &format!("{}.{}", self.path, member.name())));
             }
         }
         Ok(())
+    }
+
+    /// Refuses a range without a number. protovalidate reads it as the numbers outside of it.
+    fn checked(&self, bounds: Bounds) -> Result<Bounds, RuleError> {
+        match bounds {
+            Bounds { min: Some(min), max: Some(max) } if min > max => {
+                Err(error(self.field.full_name(), format!("{}: {min} is above {max}", self.path)))
+            }
+            bounds => Ok(bounds),
+        }
+    }
+
+    fn integer(&self, value: &Value) -> Result<Option<i64>, RuleError> {
+        match value {
+            Value::I32(value) => Ok(Some(i64::from(*value))),
+            Value::I64(value) => Ok(Some(*value)),
+            Value::U64(value) if i64::try_from(*value).is_ok() => Ok(i64::try_from(*value).ok()),
+            value => Err(error(
+                self.field.full_name(),
+                format!("{}: {value:?} is not a number of 64 bits", self.path),
+            )),
+        }
     }
 
     fn number(&self) -> Result<Constraint, RuleError> {
         let mut bounds = Bounds::default();
         self.each(|name, value| {
             match name {
-                "gte" => bounds.min = integer(value),
-                "lte" => bounds.max = integer(value),
+                "gte" => bounds.min = self.integer(value)?,
+                "lte" => bounds.max = self.integer(value)?,
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
-        Ok(Constraint::Number(bounds))
+        Ok(Constraint::Number(self.checked(bounds)?))
     }
 
     fn text(&self) -> Result<Constraint, RuleError> {
         let mut rules = TextRules::default();
         self.each(|name, value| {
             match name {
-                "min_len" => rules.length.min = integer(value),
-                "max_len" => rules.length.max = integer(value),
-                "len" => rules.length = Bounds { min: integer(value), max: integer(value) },
-                "max_bytes" => rules.max_bytes = integer(value),
+                "min_len" => rules.length.min = self.integer(value)?,
+                "max_len" => rules.length.max = self.integer(value)?,
+                "len" => {
+                    let length = self.integer(value)?;
+                    rules.length = Bounds { min: length, max: length };
+                }
+                "max_bytes" => rules.max_bytes = self.integer(value)?,
                 "pattern" => {
                     let pattern = value.as_str().unwrap_or_default();
-                    regex::Regex::new(pattern).map_err(|error| RuleError {
-                        field: self.at.to_owned(),
-                        reason: format!("string.pattern is not a regular expression: {error}"),
+                    check_pattern(pattern).map_err(|reason| {
+                        error(self.field.full_name(), format!("string.pattern {reason}"))
                     })?;
                     rules.pattern = Some(pattern.to_owned());
                 }
@@ -186,6 +233,7 @@ impl Members<'_> {
             }
             Ok(true)
         })?;
+        self.checked(rules.length)?;
         Ok(Constraint::Text(rules))
     }
 
@@ -193,7 +241,7 @@ impl Members<'_> {
         let mut bounds = Bounds::default();
         self.each(|name, value| {
             if name == "max_len" {
-                bounds.max = integer(value);
+                bounds.max = self.integer(value)?;
             }
             Ok(name == "max_len")
         })?;
@@ -219,51 +267,76 @@ impl Members<'_> {
         let (mut items, mut item) = (Bounds::default(), FieldRules::default());
         self.each(|name, value| {
             match (name, value) {
-                ("min_items", value) => items.min = integer(value),
-                ("max_items", value) => items.max = integer(value),
-                ("items", Value::Message(option)) => item = constraint(option, self.at)?,
+                ("min_items", value) => items.min = self.integer(value)?,
+                ("max_items", value) => items.max = self.integer(value)?,
+                ("items", Value::Message(option)) => {
+                    item = field_rules(option, self.field, Position::Item)?;
+                }
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
-        Ok(Constraint::List { items, item: Box::new(item) })
+        Ok(Constraint::List { items: self.checked(items)?, item: Box::new(item) })
     }
 
     fn map(&self) -> Result<Constraint, RuleError> {
         let mut pairs = Bounds::default();
         let (mut keys, mut values) = (FieldRules::default(), FieldRules::default());
+        let kind = self.field.kind();
+        let entry = kind.as_message().filter(|entry| entry.is_map_entry());
         self.each(|name, value| {
-            match (name, value) {
-                ("min_pairs", value) => pairs.min = integer(value),
-                ("max_pairs", value) => pairs.max = integer(value),
-                ("keys", Value::Message(option)) => keys = constraint(option, self.at)?,
-                ("values", Value::Message(option)) => values = constraint(option, self.at)?,
+            match (name, value, entry) {
+                ("min_pairs", value, _) => pairs.min = self.integer(value)?,
+                ("max_pairs", value, _) => pairs.max = self.integer(value)?,
+                ("keys", Value::Message(option), Some(entry)) => {
+                    keys = field_rules(option, &entry.map_entry_key_field(), Position::Item)?;
+                }
+                ("values", Value::Message(option), Some(entry)) => {
+                    values = field_rules(option, &entry.map_entry_value_field(), Position::Item)?;
+                }
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
-        Ok(Constraint::Map { pairs, keys: Box::new(keys), values: Box::new(values) })
+        let (keys, values) = (Box::new(keys), Box::new(values));
+        Ok(Constraint::Map { pairs: self.checked(pairs)?, keys, values })
     }
 }
 
-fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::I32(value) => Some(i64::from(*value)),
-        Value::I64(value) => Some(*value),
-        Value::U64(value) => i64::try_from(*value).ok(),
-        _ => None,
+/// Refuses what `regex` and RE2, protovalidate's engine, read differently: Perl classes are of
+/// Unicode only in `regex`, which also has operators on classes.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    regex::Regex::new(pattern).map_err(|error| format!("is not a regular expression: {error}"))?;
+    let perl = "dDwWsSbBpP".chars().map(|class| format!("\\{class}"));
+    let operators = ["&&", "--", "~~", "[["].map(str::to_owned);
+    match perl.chain(operators).find(|text| pattern.contains(text)) {
+        Some(text) => Err(format!("has {text}, which RE2 and Rust read differently; use a class")),
+        None => Ok(()),
     }
+}
+
+/// Extensions are predefined rules. Unknown fields are options of a newer protovalidate.
+fn refuse_extensions(option: &DynamicMessage, at: &str) -> Result<(), RuleError> {
+    if let Some((extension, _)) = option.extensions().next() {
+        return Err(unsupported(at, &format!("({})", extension.full_name())));
+    }
+    match option.unknown_fields().next() {
+        Some(field) => Err(unsupported(at, &format!("number {}", field.number()))),
+        None => Ok(()),
+    }
+}
+
+fn error(at: &str, reason: String) -> RuleError {
+    RuleError { field: at.to_owned(), reason }
 }
 
 fn unsupported(at: &str, option: &str) -> RuleError {
-    RuleError {
-        field: at.to_owned(),
-        reason: format!(
-            "the option {option} is not supported; use required, ignore, int32.gte, int32.lte, \
-             string.len, string.min_len, string.max_len, string.max_bytes, string.pattern, \
-             string.uuid, string.ip, bytes.max_len, enum.defined_only, enum.not_in, \
-             repeated.min_items, repeated.max_items, repeated.items, map.min_pairs, \
-             map.max_pairs, map.keys, map.values or oneof.required, or extend proto-rules"
-        ),
-    }
+    let reason = format!(
+        "the option {option} is not supported; use required, ignore, int32.gte, int32.lte, \
+         string.len, string.min_len, string.max_len, string.max_bytes, string.pattern, \
+         string.uuid, string.ip, bytes.max_len, enum.defined_only, enum.not_in, \
+         repeated.min_items, repeated.max_items, repeated.items, map.min_pairs, map.max_pairs, \
+         map.keys, map.values or oneof.required, or extend proto-rules"
+    );
+    error(at, reason)
 }

@@ -34,9 +34,13 @@ impl FileResolver for Text {
 
 /// Compiles declarations in the package `shop.v1`.
 fn compile(declarations: &str) -> DescriptorPool {
+    compile_with("proto3", declarations)
+}
+
+fn compile_with(syntax: &str, declarations: &str) -> DescriptorPool {
     let mut resolver = ChainFileResolver::new();
     resolver.add(Text(format!(
-        "syntax = \"proto3\";\npackage shop.v1;\nimport \"buf/validate/validate.proto\";\n\
+        "syntax = \"{syntax}\";\npackage shop.v1;\nimport \"buf/validate/validate.proto\";\n\
          import \"google/protobuf/timestamp.proto\";\nimport \"google/protobuf/empty.proto\";\n\
          {declarations}"
     )));
@@ -226,12 +230,95 @@ fn options_of_another_type_are_refused() {
         "map<string, string> value = 1 [(buf.validate.field).repeated.min_items = 1];",
         "string value = 1 [(buf.validate.field).required = true];",
         "repeated Item value = 1 [(buf.validate.field).required = true];",
+        "oneof by { Item value = 1 [(buf.validate.field).required = true]; }",
+        "Item value = 1 [(buf.validate.field).ignore = IGNORE_ALWAYS];",
+        "optional string value = 1 [(buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE];",
+        "oneof by { string value = 1 [(buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE]; }",
+        "repeated string value = 1 [(buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE];",
+        "repeated Item value = 1 [(buf.validate.field).repeated.items.string.max_len = 5];",
+        "repeated string value = 1 [(buf.validate.field).repeated.items.int32.gte = 5];",
+        "map<string, int32> value = 1 [(buf.validate.field).map.keys.int32.gte = 5];",
+        "map<string, int32> value = 1 [(buf.validate.field).map.values.string.len = 5];",
     ] {
         let error = read(field).expect_err(field);
         assert!(error.reason.ends_with("does not fit the field's type"), "{field}: {error}");
     }
-    let error = read("string value = 1 [(buf.validate.field).string.pattern = \"[\"];");
-    assert!(error.expect_err("a pattern").reason.contains("not a regular expression"));
+}
+
+#[test]
+fn rules_that_no_value_meets_are_refused() {
+    for field in [
+        "int32 value = 1 [(buf.validate.field).int32 = {gte: 3, lte: 1}];",
+        "string value = 1 [(buf.validate.field).string = {min_len: 3, max_len: 1}];",
+        "repeated string value = 1 [(buf.validate.field).repeated = {min_items: 3, max_items: 1}];",
+        "map<string, int32> value = 1 [(buf.validate.field).map = {min_pairs: 3, max_pairs: 1}];",
+    ] {
+        let error = read(field).expect_err(field);
+        assert!(error.reason.ends_with("3 is above 1"), "{field}: {error}");
+    }
+    let error =
+        read("string value = 1 [(buf.validate.field).string.min_len = 9223372036854775808];");
+    assert!(error.expect_err("64 bits").reason.ends_with("is not a number of 64 bits"));
+}
+
+#[test]
+fn patterns_mean_the_same_in_both_engines() {
+    for (pattern, reason) in [
+        ("[", "is not a regular expression"),
+        (r"^\\d$", r"has \d, which RE2 and Rust read differently"),
+        ("^[a-z&&b]$", "has &&, which"),
+        ("^[[:alpha:]]$", "has [[, which"),
+    ] {
+        let field =
+            format!("string value = 1 [(buf.validate.field).string.pattern = \"{pattern}\"];");
+        let error = read(&field).expect_err(pattern);
+        assert!(
+            error.reason.starts_with("string.pattern ") && error.reason.contains(reason),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn predefined_rules_are_refused() {
+    let pool = compile_with(
+        "proto2",
+        "extend buf.validate.StringRules { optional bool lower = 1900 \
+         [(buf.validate.predefined).cel = {id: \"lower\", expression: \"true\"}]; }\n\
+         message Request { optional string value = 1 \
+         [(buf.validate.field).string.(shop.v1.lower) = true]; }",
+    );
+    let error = Rules::read(&pool).expect_err("predefined");
+    assert!(error.reason.starts_with("the option (shop.v1.lower) is not supported"), "{error}");
+}
+
+#[test]
+fn absence_is_accepted_by_the_rules_of_zero() {
+    for (field, accepted) in [
+        ("int32 value = 1 [(buf.validate.field).int32.gte = 0];", true),
+        ("int32 value = 1 [(buf.validate.field).int32.gte = 1];", false),
+        ("int32 value = 1 [(buf.validate.field).int32.lte = -1];", false),
+        ("string value = 1 [(buf.validate.field).string.max_len = 1];", true),
+        ("string value = 1 [(buf.validate.field).string.min_len = 1];", false),
+        ("string value = 1 [(buf.validate.field).string.uuid = true];", false),
+        ("string value = 1 [(buf.validate.field).string.pattern = \"^[a-z]*$\"];", true),
+        ("string value = 1 [(buf.validate.field).string.pattern = \"^[a-z]+$\"];", false),
+        (
+            "string value = 1 [(buf.validate.field).string.min_len = 1, \
+             (buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE];",
+            true,
+        ),
+        ("Level value = 1 [(buf.validate.field).enum.not_in = 0];", false),
+        ("Level value = 1 [(buf.validate.field).enum.defined_only = true];", true),
+        ("repeated string value = 1 [(buf.validate.field).repeated.min_items = 1];", false),
+        ("map<string, int32> value = 1 [(buf.validate.field).map.max_pairs = 1];", true),
+    ] {
+        assert_eq!(read(field).unwrap().accept_absence(false), accepted, "{field}");
+    }
+    let optional = "optional string value = 1 [(buf.validate.field).string.min_len = 1];";
+    assert!(read(optional).unwrap().accept_absence(true));
+    let required = "Item value = 1 [(buf.validate.field).required = true];";
+    assert!(!read(required).unwrap().accept_absence(true));
 }
 
 #[test]
@@ -275,6 +362,16 @@ fn checks_compare_values_with_their_bounds() {
             "string type = 1 [(buf.validate.field).string.max_len = 1];",
             "has_length(&self.r#type,..=1)",
         ),
+        (
+            "int32 a = 1 [(buf.validate.field).int32.gte = 5, \
+             (buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE];",
+            r#"violations.require("a",self.a==0||(5..).contains(&self.a),"atleast5,or0");"#,
+        ),
+        (
+            "Level a = 1 [(buf.validate.field).enum.not_in = 0];",
+            r#"violations.require("a",!matches!(self.a,0),"avalueotherthanLEVEL_UNSPECIFIED");"#,
+        ),
+        ("map<string, string> a = 1;", "fncheck(&self,violations:&mutViolations){}"),
     ] {
         let checks = checks(field);
         assert!(checks.contains(check), "{field}\n{checks}");
@@ -291,7 +388,7 @@ fn items_of_too_many_are_not_checked() {
     assert!(checks("repeated Item a = 1;").contains(r#"violations.check_items("a",&self.a);"#));
     assert!(
         checks("repeated string a = 1 [(buf.validate.field).repeated.items.string.max_bytes = 4];")
-            .contains(r#"self.a.iter().all(|value|value.len()<=4),"itemsofatmost4bytes""#)
+            .contains(r#"self.a.iter().all(|value|value.len()<=4),"items,eachatmost4bytes""#)
     );
     let ignored =
         "repeated Item a = 1 [(buf.validate.field).repeated.items.ignore = IGNORE_ALWAYS];";
@@ -301,7 +398,7 @@ fn items_of_too_many_are_not_checked() {
          {min_pairs: 1, keys: {string: {max_bytes: 3}}}];",
     );
     assert!(
-        map.contains(r#"self.a.keys().all(|value|value.len()<=3),"keysofatmost3bytes""#),
+        map.contains(r#"self.a.keys().all(|value|value.len()<=3),"keys,eachatmost3bytes""#),
         "{map}"
     );
     assert!(!map.contains("values()"), "{map}");
@@ -336,6 +433,15 @@ fn messages_without_a_module_are_refused() {
     assert_eq!(error.field, "google.protobuf.Empty");
     let error = generated("message Inner {} Inner a = 1;").expect_err("nested");
     assert_eq!(error.field, "shop.v1.Request.Inner");
+    for field in [
+        "map<string, Item> a = 1;",
+        "repeated google.protobuf.Timestamp a = 1;",
+        "oneof by { google.protobuf.Timestamp a = 1; }",
+    ] {
+        let error = generated(field).expect_err(field);
+        assert_eq!(error.field, "shop.v1.Request.a");
+        assert!(error.reason.contains("is not supported in requests"), "{error}");
+    }
 }
 
 /// `proto/buf/validate/validate.proto` is the file of a release, unchanged.

@@ -4,7 +4,10 @@
 mod field_rules;
 mod symbols;
 
-use prost_types::FileDescriptorSet;
+use prost_types::{
+    FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 use proto_rules::Rules;
 
 pub use self::symbols::Symbols;
@@ -72,6 +75,15 @@ fn messages(
             let known = old.descriptor.field.iter().find(|other| other.number == field.number);
             if let Some(known) = known {
                 kept.push((known.name(), field.name()));
+            } else if sent && !accepts_absence(new_rules, name, new, field) {
+                let place = format!("{name}.{}", field.name());
+                let why = "servers refuse requests of the last release, which lack it";
+                findings.add(
+                    Level::Major,
+                    place,
+                    "a field without which a request is invalid was added",
+                    why,
+                );
             } else if let Some(oneof) = new.oneof(field).filter(|oneof| old.has_oneof(oneof))
                 && received
             {
@@ -89,6 +101,18 @@ fn messages(
             findings,
         );
     }
+}
+
+fn accepts_absence(
+    rules: &Rules,
+    name: &str,
+    message: &symbols::Message<'_>,
+    field: &FieldDescriptorProto,
+) -> bool {
+    let has_presence = field.proto3_optional()
+        || message.oneof(field).is_some()
+        || (field.r#type() == Type::Message && field.label() != Label::Repeated);
+    rules.field(name, field.name()).is_none_or(|rules| rules.accept_absence(has_presence))
 }
 
 fn without_comments(descriptors: &FileDescriptorSet) -> FileDescriptorSet {

@@ -82,7 +82,7 @@ export async function openPage(browser, origin, faults, { viewport, colorScheme 
     // `data:` and `blob:` URLs are part of the page.
     if (url.protocol !== "data:" && url.protocol !== "blob:" && url.origin !== origin) faults.add(`a request to another host: ${request.url().slice(0, 200)}`);
   });
-  page.on("websocket", (socket) => faults.add(`a connection that is no request: ${socket.url()}`));
+  page.on("websocket", (socket) => faults.add(`a connection that is not a request: ${socket.url()}`));
   page.on("console", (message) => {
     if (message.type() === "error" || message.type() === "warning") faults.add(`the console has the ${message.type()} "${message.text().slice(0, 300)}"`);
   });

@@ -50,12 +50,12 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     exception(
         "Order.product_id",
         "minimum",
-        "`products.id` has it, through the foreign key `fk_orders_product`",
+        "`products.id` has it, through the foreign key `fk_orders_product`; for `proto/`, an unknown product is NOT_FOUND",
     ),
     exception(
         "Purchase.product_id",
         "minimum",
-        "`products.id` has it, through the foreign key `fk_orders_product`",
+        "`products.id` has it, through the foreign key `fk_orders_product`; for `proto/`, an unknown product is NOT_FOUND",
     ),
     exception(
         "Order.total_price_cents",

@@ -52,7 +52,11 @@ fn facts(
     // A scalar is never null. For a time, the comment states whether it may be missing.
     facts.nullable = (kind == ValueType::Time).then(|| comment.contains("not set"));
     match &rules.constraint {
-        Constraint::Number(bounds) => (facts.minimum, facts.maximum) = (bounds.min, bounds.max),
+        Constraint::Number(bounds)
+        | Constraint::List { items: bounds, .. }
+        | Constraint::Map { pairs: bounds, .. } => {
+            (facts.minimum, facts.maximum) = (bounds.min, bounds.max);
+        }
         Constraint::Text(text) if kind != ValueType::Uuid => {
             if let Some(pattern) = &text.pattern {
                 facts.pattern(pattern);

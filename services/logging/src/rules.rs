@@ -54,17 +54,22 @@ fn check_sender(event: &LogMessage, role: Role) -> Vec<Violation> {
 /// client certificate.
 #[must_use]
 pub fn check_request(request: &StreamLogsRequest, sender: Option<Role>) -> Vec<Violation> {
-    let mut violations = request.violations();
+    let of_options = request.violations();
+    let mut violations = Vec::new();
     if request.encoded_len() > MAX_REQUEST_BYTES {
         violations.push(Violation::new("messages", "at most 1 MiB in all"));
     }
-    let Some(role) = sender else { return violations };
-    for (index, message) in request.messages.iter().enumerate().take(MAX_EVENTS) {
-        violations.extend(check_sender(message, role).into_iter().map(|violation| Violation {
-            field: format!("messages[{index}].{}", violation.field),
-            ..violation
-        }));
+    // Too many events are refused without a look at each.
+    if let Some(role) = sender.filter(|_| of_options.iter().all(|found| found.field != "messages"))
+    {
+        for (index, message) in request.messages.iter().enumerate() {
+            violations.extend(check_sender(message, role).into_iter().map(|violation| Violation {
+                field: format!("messages[{index}].{}", violation.field),
+                ..violation
+            }));
+        }
     }
+    violations.extend(of_options);
     violations
 }
 
@@ -156,11 +161,18 @@ mod tests {
         assert_eq!(fields_after(|event| event.trace_id.make_ascii_uppercase()), ["trace_id"]);
         assert_eq!(
             fields_after(|event| event.attributes =
-                (0..33).map(|n| (format!("a{n}"), String::new())).collect()),
+                (0..=MAX_ATTRIBUTES).map(|n| (format!("a{n}"), String::new())).collect()),
             ["attributes"]
         );
         assert_eq!(
-            fields_after(|event| event.attributes = [("a".to_owned(), "x".repeat(1025))].into()),
+            fields_after(|event| event.attributes = (0..MAX_ATTRIBUTES)
+                .map(|n| (format!("a{n}"), "x".repeat(MAX_ATTRIBUTE_BYTES)))
+                .collect()),
+            [""; 0]
+        );
+        assert_eq!(
+            fields_after(|event| event.attributes =
+                [("a".to_owned(), "x".repeat(MAX_ATTRIBUTE_BYTES + 1))].into()),
             ["attributes"]
         );
         assert_eq!(
@@ -224,6 +236,7 @@ mod tests {
         };
         assert_eq!(fields(vec![valid(), valid(), valid(), bad]), ["messages[3].id"]);
         assert_eq!(fields(vec![]), ["messages"]);
-        assert_eq!(fields(vec![valid(); 1001]), ["messages"]);
+        assert_eq!(fields(vec![valid(); MAX_EVENTS]), [""; 0]);
+        assert_eq!(fields(vec![valid(); MAX_EVENTS + 1]), ["messages"]);
     }
 }

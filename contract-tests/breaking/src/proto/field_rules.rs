@@ -88,8 +88,8 @@ impl Difference {
             (was, is) if was == is => Self::default(),
             (Constraint::Any, _) => Self { narrower: true, wider: false },
             (_, Constraint::Any) => Self { narrower: false, wider: true },
-            (Constraint::Number(was), Constraint::Number(is))
-            | (Constraint::Bytes(was), Constraint::Bytes(is)) => Self::of_bounds(*was, *is),
+            (Constraint::Number(was), Constraint::Number(is)) => Self::of_bounds(*was, *is),
+            (Constraint::Bytes(was), Constraint::Bytes(is)) => Self::of_lengths(*was, *is),
             (Constraint::Text(was), Constraint::Text(is)) => Self::of_texts(was, is),
             (
                 Constraint::Enum { defined_only: was_defined, not_in: was_not },
@@ -101,11 +101,11 @@ impl Difference {
             (
                 Constraint::List { items: was, item: was_item },
                 Constraint::List { items: is, item: is_item },
-            ) => Self::of_bounds(*was, *is).or(Self::of_fields(was_item, is_item)),
+            ) => Self::of_lengths(*was, *is).or(Self::of_fields(was_item, is_item)),
             (
                 Constraint::Map { pairs: was, keys: was_keys, values: was_values },
                 Constraint::Map { pairs: is, keys: is_keys, values: is_values },
-            ) => Self::of_bounds(*was, *is)
+            ) => Self::of_lengths(*was, *is)
                 .or(Self::of_fields(was_keys, is_keys))
                 .or(Self::of_fields(was_values, is_values)),
             _ => Self::UNKNOWN,
@@ -114,8 +114,8 @@ impl Difference {
 
     fn of_texts(was: &TextRules, is: &TextRules) -> Self {
         let bytes = |max| Bounds { min: None, max };
-        Self::of_bounds(was.length, is.length)
-            .or(Self::of_bounds(bytes(was.max_bytes), bytes(is.max_bytes)))
+        Self::of_lengths(was.length, is.length)
+            .or(Self::of_lengths(bytes(was.max_bytes), bytes(is.max_bytes)))
             .or(Self::of_values(was.pattern.as_ref(), is.pattern.as_ref()))
             .or(Self::of_values(was.format.as_ref(), is.format.as_ref()))
     }
@@ -126,6 +126,12 @@ impl Difference {
             (Some(was), Some(is)) if was != is => Self::UNKNOWN,
             (was, is) => Self::of_limits(was.is_some(), is.is_some()),
         }
+    }
+
+    /// Compares bounds of a number that is never negative.
+    fn of_lengths(was: Bounds, is: Bounds) -> Self {
+        let min = |bounds: Bounds| Bounds { min: Some(bounds.min.unwrap_or(0)), ..bounds };
+        Self::of_bounds(min(was), min(is))
     }
 
     fn of_bounds(was: Bounds, is: Bounds) -> Self {

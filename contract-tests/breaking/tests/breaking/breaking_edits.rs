@@ -720,6 +720,21 @@ pub(crate) fn of_proto() -> Vec<Edit> {
             "message CreateUserRequest {\n  // The origin of the request.\n  RequestContext context = 1 [(buf.validate.field).required = true];",
         ),
         assistant(
+            "required request field added",
+            "message GetProductRequest {\n",
+            "message GetProductRequest {\n  // The acting user.\n  Caller caller = 2 [(buf.validate.field).required = true];\n",
+        ),
+        assistant(
+            "request field that must not be empty added",
+            "message GetProductRequest {\n",
+            "message GetProductRequest {\n  // Why.\n  string reason = 2 [(buf.validate.field).string.min_len = 1];\n",
+        ),
+        logging(
+            "topic field that must not be empty added",
+            "  string message = 11;\n",
+            "  string message = 11;\n  // Where.\n  string region = 13 [(buf.validate.field).string.min_len = 1];\n",
+        ),
+        assistant(
             "response rule widened",
             "    lte: 3\n  }];\n  // The price of one piece",
             "    lte: 5\n  }];\n  // The price of one piece",
@@ -745,11 +760,7 @@ pub(crate) fn of_proto() -> Vec<Edit> {
             "  string request_id = 9 [json_name = \"request_id\"];",
         ),
         logging("topic field renamed", "  string event = 6 [", "  string kind = 6 ["),
-        logging(
-            "topic field type changed",
-            "  map<string, string> attributes = 12 [(buf.validate.field).map = {",
-            "  map<string, bytes> attributes = 12 [(buf.validate.field).map = {",
-        ),
+        logging("topic field type changed", "  string message = 11;", "  bytes message = 11;"),
         logging(
             "topic enum value added",
             "  LEVEL_ERROR = 4;\n",

@@ -303,6 +303,11 @@ pub(crate) fn of_proto() -> Vec<Edit> {
             "    lte: 5\n  }];\n  // Visible ASCII",
         ),
         assistant(
+            "request field added whose rule allows its absence",
+            "message GetProductRequest {\n",
+            "message GetProductRequest {\n  // Why.\n  optional string reason = 2 [(buf.validate.field).string.min_len = 1];\n  // Where.\n  string region = 3 [(buf.validate.field).string.max_len = 9];\n",
+        ),
+        assistant(
             "response rule narrowed",
             "    lte: 3\n  }];\n  // The price of one piece",
             "    lte: 2\n  }];\n  // The price of one piece",

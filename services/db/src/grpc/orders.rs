@@ -90,12 +90,14 @@ impl TryFrom<proto::NewOrder> for NewOrder {
     type Error = Failure;
 
     fn try_from(order: proto::NewOrder) -> Result<Self, Failure> {
+        // Destructured, so that a new field does not compile until it is read.
+        let proto::NewOrder { context, caller, product_id, quantity, idempotency_key } = order;
         Ok(Self {
-            context: read::context(order.context),
-            caller: read::caller(order.caller)?,
-            product_id: order.product_id,
-            quantity: order.quantity,
-            idempotency_key: Some(order.idempotency_key).filter(|key| !key.is_empty()),
+            context: read::context(context),
+            caller: read::caller(caller)?,
+            product_id,
+            quantity,
+            idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
         })
     }
 }

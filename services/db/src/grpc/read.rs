@@ -27,8 +27,9 @@ pub(super) fn id(field: &str, text: &str) -> Result<Uuid, Failure> {
 }
 
 pub(super) fn network(text: &str) -> Result<Network, Failure> {
-    Network::parse(text)
-        .ok_or_else(|| Failure::invalid("client_network", "an IP address in text form, or empty"))
+    Network::parse(text).ok_or_else(|| {
+        Failure::invalid("client_network", "an IP address in text form without a zone, or empty")
+    })
 }
 
 pub(super) fn reservation(bytes: &[u8]) -> Result<Reservation, Failure> {

@@ -95,7 +95,7 @@ pub(super) async fn get_credentials(
 fn is_username(name: &str) -> bool {
     let by = Some(CheckBy::Username(name.to_owned()));
     let request = proto::BeginPasswordCheckRequest { by, client_network: String::new() };
-    request.violations().is_empty()
+    request.violations().iter().all(|violation| violation.field != "username")
 }
 
 pub(super) async fn record_log_in(

@@ -35,8 +35,11 @@ pub(crate) struct NewOrder {
 }
 
 impl NewOrder {
+    /// What a repetition of the key has to repeat.
     fn fingerprint(&self) -> String {
-        format!("v1:product={},quantity={}", self.product_id, self.quantity)
+        // Destructured, so that a new field does not compile until it is part of this or not.
+        let Self { context: _, caller: _, product_id, quantity, idempotency_key: _ } = self;
+        format!("v1:product={product_id},quantity={quantity}")
     }
 
     fn key(&self) -> Option<(Uuid, &str)> {

@@ -141,23 +141,36 @@ on_both!(
         let buyer = store.register("ada").await;
         store.buy(&buyer, HOODIE, 2).await;
         let broken = [
-            "UPDATE users SET sid = 'ABCDEFGHIJKLMNOP'",
-            "UPDATE users SET sid = ''",
-            "UPDATE users SET username = '123456789012345678901234567890123456789012345678901'",
-            "UPDATE products SET stock = -1",
-            "UPDATE products SET price_cents = -1",
-            "UPDATE orders SET quantity = 0",
-            "UPDATE orders SET quantity = 4, total_price_cents = 4 * unit_price_cents",
-            "UPDATE orders SET total_price_cents = total_price_cents + 1",
-            "UPDATE orders SET status = 'lost'",
-            "UPDATE orders SET status = 'cancelled'",
-            "UPDATE orders SET cancelled_at = created_at",
-            "UPDATE orders SET product_id = 99",
-            "DELETE FROM users",
-            "DELETE FROM products",
+            ("UPDATE users SET sid = 'ABCDEFGHIJKLMNOP'", "ck_users_sid_length"),
+            ("UPDATE users SET sid = ''", "ck_users_sid_length"),
+            (
+                "UPDATE users SET username = '123456789012345678901234567890123456789012345678901'",
+                "ck_users_username_length",
+            ),
+            ("UPDATE products SET stock = -1", "ck_products_stock"),
+            ("UPDATE products SET price_cents = -1", "ck_products_price_cents"),
+            ("UPDATE orders SET quantity = 0", "ck_orders_quantity"),
+            (
+                "UPDATE orders SET quantity = 4, total_price_cents = 4 * unit_price_cents",
+                "ck_orders_quantity",
+            ),
+            (
+                "UPDATE orders SET total_price_cents = total_price_cents + 1",
+                "ck_orders_total_price_cents",
+            ),
+            ("UPDATE orders SET status = 'lost'", "ck_orders_status"),
+            ("UPDATE orders SET status = 'cancelled'", "ck_orders_cancelled_at"),
+            ("UPDATE orders SET cancelled_at = created_at", "ck_orders_cancelled_at"),
+            ("UPDATE orders SET product_id = 99", "fk_orders_product"),
+            ("DELETE FROM users", "fk_orders_user"),
+            ("DELETE FROM products", "fk_orders_product"),
         ];
-        for sql in broken {
-            assert!(store.database.writer().execute_unprepared(sql).await.is_err(), "{sql}");
+        for (sql, constraint) in broken {
+            let outcome = store.database.writer().execute_unprepared(sql).await;
+            let error = outcome.expect_err(sql).to_string();
+            // SQLite does not name the foreign key.
+            let foreign_key = constraint.starts_with("fk_") && error.contains("FOREIGN KEY");
+            assert!(error.contains(constraint) || foreign_key, "{sql}: {error}");
         }
     }
 );

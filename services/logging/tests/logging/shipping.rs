@@ -268,7 +268,7 @@ async fn invalid_events_are_not_sent() {
     let dead_letters = source.dead_letters();
     assert_eq!(dead_letters.len(), 2);
     assert!(
-        dead_letters[0].1.starts_with("id: expected a text that matches ^[0-9a-f]")
+        dead_letters[0].1.starts_with("id: expected a UUID")
             && dead_letters[1].1.starts_with("level: expected"),
         "{dead_letters:?}"
     );
