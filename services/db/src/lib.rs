@@ -21,6 +21,8 @@ mod ids;
 mod metrics;
 mod restored;
 mod serve;
+#[cfg(test)]
+mod simulation;
 mod store;
 
 pub use admin_token::{AdminToken, WeakAdminToken};

@@ -92,8 +92,12 @@ async fn run(
         clock,
         ids,
     };
-    let (orders, committer) =
-        committer::new(store.clone(), config.orders.queue, config.orders.batch);
+    let (orders, committer) = committer::new(
+        store.clone(),
+        store.writes.clone(),
+        config.orders.queue,
+        config.orders.batch,
+    );
 
     let (stop_orders, stop_background, stop_shipping) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());

@@ -23,6 +23,7 @@ pub(crate) mod place;
 pub(crate) mod products;
 pub(crate) mod refusals;
 mod sql;
+pub(crate) mod transaction;
 pub(crate) mod users;
 
 use std::sync::Arc;
@@ -37,16 +38,13 @@ use crate::{
     clock::Clock,
     config::LogIns,
     database::{Database, Transaction},
-    db_error::{Intent, classify, is_rolled_back},
+    db_error::{Intent, classify},
     entity::users as users_table,
     failure::Failure,
     ids::Ids,
     metrics,
 };
 use outbox::Outbox;
-
-/// Includes the first attempt.
-const MAX_ATTEMPTS: u32 = 4;
 
 /// The user of a verified token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,21 +95,15 @@ impl Store {
         })
     }
 
-    /// `query` must not write. It is retried as described at [`retry`].
+    /// `query` must not write. It is retried as described at [`transaction::retry`].
     pub(crate) async fn read<T, F>(&self, query: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, DbErr>>,
     {
-        retry(|| async { query().await.map_err(db_failure) }).await
+        transaction::retry(|| async { query().await.map_err(db_failure) }).await
     }
 
-    /// Runs `work` in a transaction and commits it. Retries as described at [`retry`].
-    ///
-    /// `work` shares the transaction: Rust cannot express that the future of a closure with a
-    /// reference as its argument is `Send`.
-    ///
-    /// # Errors
-    /// Those of `work`; `TimedOut`; `Unavailable` if the outcome of the commit is unknown.
+    /// As [`transaction::write`]; then wakes the shipper of the outbox.
     pub(crate) async fn write<T, F>(
         &self,
         work: impl Fn(Arc<Transaction>) -> F,
@@ -119,48 +111,7 @@ impl Store {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        retry(|| self.write_once(&work)).await
-    }
-
-    async fn write_once<T, F>(&self, work: &impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let timer = metrics::TRANSACTION_SECONDS.start_timer();
-        let outcome =
-            tokio::time::timeout(self.database.transaction_timeout(), self.transact(work)).await;
-        timer.observe_duration();
-        outcome.unwrap_or(Err(Failure::TimedOut))
-    }
-
-    async fn transact<T, F>(&self, work: &impl Fn(Arc<Transaction>) -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let transaction = Arc::new(self.database.begin().await.map_err(db_failure)?);
-        let outcome = work(transaction.clone()).await;
-        let transaction = Arc::into_inner(transaction)
-            .ok_or_else(|| internal("the transaction is still shared after its work"))?;
-        let value = match outcome {
-            Ok(value) => value,
-            Err(failure) => {
-                // Without a connection, PostgreSQL rolls back by itself.
-                if let Err(error) = transaction.rollback().await {
-                    tracing::debug!(%error, "failed to roll back a transaction");
-                }
-                return Err(failure);
-            }
-        };
-        // After any other error the transaction may be committed, so it must not run again.
-        transaction.commit().await.map_err(|error| {
-            if is_rolled_back(&error) {
-                return Failure::Retryable(error);
-            }
-            if matches!(db_failure(error.clone()), Failure::Internal(_)) {
-                tracing::error!(%error, "failed to commit a transaction; its outcome is unknown");
-            }
-            Failure::Unavailable(error)
-        })?;
+        let value = transaction::write(&self.database, work).await?;
         self.outbox.notify();
         Ok(value)
     }
@@ -197,24 +148,6 @@ pub(crate) fn has_valid_token(caller: Caller) -> sea_orm::Condition {
         .add(users_table::Column::Id.eq(caller.user_id))
         .add(users_table::Column::TokenVersion.eq(caller.token_version))
         .add(users_table::Column::IsActive.eq(true))
-}
-
-/// Repeats `operation` if it fails with [`Failure::Retryable`], at most [`MAX_ATTEMPTS`] times in
-/// all.
-async fn retry<T, F>(operation: impl Fn() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let mut attempt = 1;
-    loop {
-        match operation().await {
-            Err(Failure::Retryable(error)) if attempt < MAX_ATTEMPTS => {
-                tracing::debug!(%error, attempt, "transaction rolled back; retrying");
-                attempt += 1;
-            }
-            outcome => return outcome,
-        }
-    }
 }
 
 /// Classifies errors of statements that cannot violate a unique constraint.

@@ -15,17 +15,21 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Caller, Store,
-    place::{NewOrder, OrderOutcome},
+    Caller,
+    place::{NewOrder, OrderOutcome, PlaceOrders},
 };
 use crate::{failure::Failure, metrics};
 
 /// Creates a queue. `queue` limits the waiting and in-flight orders; `batch` limits the orders per
-/// transaction.
-pub(crate) fn new(store: Store, queue: usize, batch: usize) -> (Queue, Committer) {
+/// transaction; `writes` limits those of a user.
+pub(crate) fn new<P: PlaceOrders>(
+    store: P,
+    writes: ConcurrencyLimit<(Caller, WriteClass)>,
+    queue: usize,
+    batch: usize,
+) -> (Queue, Committer<P>) {
     let queue = queue.max(batch).min(Semaphore::MAX_PERMITS);
     let (sender, receiver) = mpsc::channel(queue);
-    let writes = store.writes.clone();
     (
         Queue { calls: sender, capacity: Arc::new(Semaphore::new(queue)), writes },
         Committer { store, calls: receiver, carry_over: None, max_batch: batch },
@@ -118,14 +122,14 @@ fn with_refusals(is_admitted: &[bool], outcomes: Vec<OrderOutcome>) -> Vec<Order
         .collect()
 }
 
-pub(crate) struct Committer {
-    store: Store,
+pub(crate) struct Committer<P> {
+    store: P,
     calls: mpsc::Receiver<PendingCall>,
     carry_over: Option<PendingCall>,
     max_batch: usize,
 }
 
-impl Committer {
+impl<P: PlaceOrders> Committer<P> {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         while let Some(first) = self.next_call(&shutdown).await {
             let batch = self.next_batch(first);

@@ -14,7 +14,7 @@ use crate::{
     database::{Database, Location, Pool, migrate},
     entity::products,
     ids::Ids,
-    store::{Context, outbox::Outbox},
+    store::{Context, Store, outbox::Outbox},
 };
 
 const BUYER: Uuid = Uuid::from_u128(7);
@@ -80,7 +80,7 @@ async fn stock(store: &Store, product_id: i32) -> i32 {
 #[tokio::test]
 async fn dropped_call_in_the_queue_places_nothing() {
     let (_dir, store) = store().await;
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     {
         let mut dropped = pin!(queue.place(orders(1, 2), None));
         assert!(poll_once(&mut dropped).await.is_none(), "no committer runs yet");
@@ -101,7 +101,7 @@ async fn dropped_call_in_the_queue_places_nothing() {
 #[tokio::test]
 async fn shutdown_commits_the_queue_and_refuses_new_orders() {
     let (_dir, store) = store().await;
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let (first, second) = (queue.place(orders(1, 200), None), queue.place(orders(2, 100), None));
@@ -122,7 +122,7 @@ async fn shutdown_commits_the_queue_and_refuses_new_orders() {
 async fn orders_in_flight_are_limited_per_user() {
     let (_dir, store) = store().await;
     let store = Store { writes: ConcurrencyLimit::new(NonZeroUsize::new(3).unwrap()), ..store };
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let unknown_user = NewOrder {
         caller: Caller { user_id: Uuid::from_u128(8), token_version: 1 },
         ..orders(1, 1).remove(0)
@@ -180,7 +180,7 @@ async fn cancellation_without_change_skips_the_stock_lock() {
 #[tokio::test]
 async fn oversized_call_is_carried_over() {
     let (_dir, store) = store().await;
-    let (queue, committer) = new(store.clone(), 1000, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 1000, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let calls = [200, 100, 156].map(|count| queue.place(orders(1, count), None));
@@ -225,7 +225,7 @@ async fn call_that_expires_before_a_retry_places_nothing() {
         END";
     store.database.writer().execute_unprepared(other).await.unwrap();
     let keyed = NewOrder { idempotency_key: Some("k".to_owned()), ..orders(2, 1).remove(0) };
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let expired = queue.place(orders(1, 1), Some(Instant::now() + Duration::from_millis(150)));
     let shutdown = CancellationToken::new();
     shutdown.cancel();
@@ -248,7 +248,7 @@ async fn call_that_expires_before_a_retry_places_nothing() {
 #[tokio::test]
 async fn call_that_expires_before_the_decision_places_nothing() {
     let (_dir, store) = store().await;
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let until = Instant::now() + Duration::from_millis(300);
     let (mut expired, mut second, mut third) = (
         pin!(queue.place(orders(1, 2), Some(until))),
@@ -285,7 +285,7 @@ async fn failed_commit_has_an_unknown_outcome() {
             INSERT INTO broken VALUES (99);
         END";
     store.database.writer().execute_unprepared(deferred_violation).await.unwrap();
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let (first, second, ()) = tokio::join!(
@@ -297,7 +297,7 @@ async fn failed_commit_has_an_unknown_outcome() {
         assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
     }
     store.database.writer().execute_unprepared("DROP TRIGGER breaks").await.unwrap();
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let (placed, ()) = tokio::join!(queue.place(orders(1, 1), None), committer.run(shutdown));
@@ -311,7 +311,7 @@ async fn place_with_a_disconnect_in_flight(
     store: &Store,
     first: NewOrder,
 ) -> [Result<Vec<OrderOutcome>, Failure>; 2] {
-    let (queue, committer) = new(store.clone(), 256, 256);
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let (mut first, mut last) =
         (pin!(queue.place(vec![first], None)), pin!(queue.place(orders(2, 1), None)));
     let mut disconnecting = Box::pin(queue.place(orders(1, 1), None));

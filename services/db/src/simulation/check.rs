@@ -1,0 +1,216 @@
+//! Compares a history and the tables with the promises of `docs/guarantees.md`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use uuid::Uuid;
+
+use super::{
+    plan::{PRODUCTS, Plan},
+    server::Tables,
+    world::{Call, History, Reply},
+};
+use crate::{entity::orders::Model, store::place::OrderOutcome};
+
+/// Returns a sentence for each broken promise.
+pub(super) fn broken_promises(_plan: &Plan, history: &History) -> Vec<String> {
+    let mut broken = history.tables.broken.clone();
+    broken.truncate(3);
+    let orders = OrdersOfCalls::new(&history.tables, &mut broken);
+    acknowledged_orders_exist(history, &mut broken);
+    orders_belong_to_calls(history, &orders, &mut broken);
+    keys_place_one_order(history, &orders, &mut broken);
+    refusals_are_justified(history, &orders, &mut broken);
+    revoked_tokens_place_nothing(history, &orders, &mut broken);
+    ids_follow_the_commits(&history.tables, &mut broken);
+    for name in &history.unanswered {
+        broken.push(format!("promise 7: no answer long after the last fault: {name}"));
+    }
+    for Call { id, reply, .. } in &history.calls {
+        if let Reply::Unknown(reason) = reply
+            && (reason.contains("Internal") || reason.contains("outcomes"))
+        {
+            broken.push(format!("{id}: {reason}"));
+        }
+    }
+    broken
+}
+
+/// The orders that each call placed, by the events of the orders.
+struct OrdersOfCalls<'a> {
+    by_call: HashMap<&'a str, Vec<&'a Model>>,
+    call_of: HashMap<Uuid, &'a str>,
+}
+
+impl<'a> OrdersOfCalls<'a> {
+    fn new(tables: &'a Tables, broken: &mut Vec<String>) -> Self {
+        let mut orders = Self { by_call: HashMap::new(), call_of: HashMap::new() };
+        for event in tables.events.iter().filter(|event| event.event == "order_placed") {
+            let id = event.subject.strip_prefix("order:").and_then(|id| id.parse::<Uuid>().ok());
+            match id.and_then(|id| tables.orders.get(&id)) {
+                Some(order) => {
+                    if orders.call_of.insert(order.id, &event.request_id).is_some() {
+                        broken.push(format!("promise 4: order {} has two events", order.id));
+                    }
+                    orders.by_call.entry(&event.request_id).or_default().push(order);
+                }
+                None => broken.push(format!("promise 4: an event without its order: {event:?}")),
+            }
+        }
+        for id in tables.orders.keys().filter(|id| !orders.call_of.contains_key(*id)) {
+            broken.push(format!("promise 4: order {id} has no event"));
+        }
+        orders
+    }
+}
+
+fn acknowledged_orders_exist(history: &History, broken: &mut Vec<String>) {
+    let mut placed = BTreeMap::new();
+    for Call { id, order, reply, .. } in &history.calls {
+        let (acknowledged, is_new) = match reply {
+            Reply::Outcome(OrderOutcome::Placed(order)) => (order, true),
+            Reply::Outcome(OrderOutcome::Replayed(order)) => (order, false),
+            _ => continue,
+        };
+        let stored = history.tables.orders.get(&acknowledged.id).cloned();
+        if stored.map(Model::into_placed).as_ref() != Some(acknowledged) {
+            broken.push(format!(
+                "promise 1: {id} was answered with an order that is not stored so: {acknowledged:?}"
+            ));
+        }
+        if (acknowledged.user_id, acknowledged.product_id, acknowledged.quantity)
+            != (order.caller.user_id, order.product_id, order.quantity)
+        {
+            broken.push(format!("promise 1: {id} was answered with another order"));
+        }
+        if is_new && let Some(other) = placed.insert(acknowledged.id, id) {
+            broken.push(format!("promise 1: {id} and {other} were answered with the same order"));
+        }
+        if !is_new && order.idempotency_key.is_none() {
+            broken.push(format!("promise 1: {id} has no key and was answered with a replay"));
+        }
+    }
+}
+
+fn orders_belong_to_calls(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+    for Call { id, reply, .. } in &history.calls {
+        let placed = orders.by_call.get(id.as_str()).map_or(0, Vec::len);
+        let most = match reply {
+            Reply::Outcome(OrderOutcome::Placed(_)) | Reply::Unknown(_) => 1,
+            Reply::Outcome(OrderOutcome::Replayed(_) | OrderOutcome::Refused(_))
+            | Reply::Refused(_) => 0,
+        };
+        if placed > most {
+            broken.push(format!(
+                "promise 2: {id} was answered \"{reply:?}\" and placed {placed} orders"
+            ));
+        }
+    }
+}
+
+fn keys_place_one_order(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+    let mut of_keys: BTreeMap<(Uuid, &str), BTreeSet<Uuid>> = BTreeMap::new();
+    for Call { id, order, .. } in &history.calls {
+        let Some(key) = order.idempotency_key.as_deref() else { continue };
+        let placed = orders.by_call.get(id.as_str()).into_iter().flatten();
+        of_keys
+            .entry((order.caller.user_id, key))
+            .or_default()
+            .extend(placed.map(|order| order.id));
+    }
+    for ((user, key), ids) in of_keys.into_iter().filter(|(_, ids)| ids.len() > 1) {
+        broken.push(format!("promise 2: key {key} of {user} placed {} orders: {ids:?}", ids.len()));
+    }
+}
+
+/// A refusal must be true at some moment between the call and its answer.
+fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+    let tables = &history.tables;
+    for Call { id, order, invoked, answered, reply } in &history.calls {
+        let Reply::Outcome(OrderOutcome::Refused(reason)) = reply else { continue };
+        let is_true = match reason {
+            ErrorReason::OutOfStock => {
+                let changes = tables.stock_changes.iter();
+                let of_product = changes
+                    .filter(|(at, product, _)| *product == order.product_id && at <= answered);
+                let (before, during): (Vec<_>, Vec<_>) =
+                    of_product.partition(|(at, _, _)| at < invoked);
+                before
+                    .last()
+                    .into_iter()
+                    .chain(during.iter())
+                    .any(|(_, _, stock)| *stock < order.quantity)
+            }
+            ErrorReason::ProductNotFound => !PRODUCTS.contains(&order.product_id),
+            ErrorReason::TokenRevoked => {
+                let (user, version) = (order.caller.user_id, order.caller.token_version);
+                version < 1
+                    || tables
+                        .log_outs
+                        .iter()
+                        .any(|(_, other, new)| *other == user && *new > version)
+            }
+            ErrorReason::IdempotencyKeyReused => {
+                let key = (order.caller.user_id, order.idempotency_key.clone().unwrap_or_default());
+                tables.keys.get(&key).is_some_and(|(_, first)| {
+                    let first = &tables.orders[first];
+                    (first.product_id, first.quantity) != (order.product_id, order.quantity)
+                        && orders.call_of.get(&first.id) != Some(&id.as_str())
+                })
+            }
+            ErrorReason::TooManyWrites => true,
+            _ => false,
+        };
+        if !is_true {
+            broken.push(format!("{id} was refused with {reason:?}, which was never true"));
+        }
+    }
+}
+
+fn revoked_tokens_place_nothing(
+    history: &History,
+    orders: &OrdersOfCalls<'_>,
+    broken: &mut Vec<String>,
+) {
+    let tables = &history.tables;
+    let versions: HashMap<&str, (Uuid, i64)> = history
+        .calls
+        .iter()
+        .map(|call| {
+            let caller = call.order.caller;
+            (call.id.as_str(), (caller.user_id, caller.token_version))
+        })
+        .collect();
+    for (commit, order) in &tables.placed {
+        let call = orders.call_of.get(order);
+        let Some((user, version)) = call.and_then(|call| versions.get(call)) else { continue };
+        for (revoked, other, new) in &tables.log_outs {
+            if other == user && new > version && revoked < commit {
+                broken.push(format!(
+                    "promise 6: order {order} was placed with version {version} after version \
+                     {new} was committed"
+                ));
+            }
+        }
+    }
+}
+
+/// Later orders of a product have greater ids.
+fn ids_follow_the_commits(tables: &Tables, broken: &mut Vec<String>) {
+    for product in PRODUCTS {
+        let of_product = tables.placed.iter().filter(|(_, id)| {
+            tables.orders.get(id).is_some_and(|order| order.product_id == product)
+        });
+        let mut newest: Option<(Uuid, u64)> = None;
+        for (commit, id) in of_product {
+            if let Some((greater, other)) =
+                newest.filter(|newest| *id < newest.0 && newest.1 < *commit)
+            {
+                broken.push(format!(
+                    "order {id} of commit {commit} has a smaller id than {greater} of commit {other}"
+                ));
+            }
+            newest = newest.max(Some((*id, *commit)));
+        }
+    }
+}

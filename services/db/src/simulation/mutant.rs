@@ -1,0 +1,75 @@
+//! Planted faults. Each one breaks a promise, which the check must notice.
+
+/// A fault of the code around the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mutant {
+    /// Answers although COMMIT failed or its outcome is unknown.
+    AnswerWithoutCommit,
+    /// Repeats a transaction whose COMMIT had an unknown outcome, without its keys' protection.
+    RepeatUnknownCommit,
+    /// Does not read the idempotency keys, and does not store them either.
+    ForgetKeys,
+    /// Reads the keys before the products are locked, and ignores that another transaction has
+    /// stored one of them since.
+    RaceKeys,
+    /// Takes every known key for a repetition of the same request.
+    IgnoreFingerprint,
+    /// Does not lock the products.
+    LockNoProduct,
+    /// Does not lock the callers.
+    LockNoCaller,
+    /// Decides with more stock than there is, and updates without a guard.
+    InventStock,
+    /// Decides with less stock than there is.
+    HideStock,
+    /// Does not subtract the pieces.
+    KeepStock,
+    /// Takes every token for valid.
+    TrustTokens,
+    /// Gives ids by the clock of the machine alone.
+    TrustTheClock,
+    /// Loses the event of an order.
+    LoseEvents,
+    /// Writes the event in a transaction of its own.
+    EventsOutside,
+    /// Writes each event twice.
+    DoubleEvents,
+    /// Gives each caller the outcome of the next one.
+    ShiftOutcomes,
+    /// Answers a replay with the present state of the order.
+    ReplayPresentState,
+    /// Never ends a batch of several orders.
+    HangOnBatches,
+    /// Calls the products of a busy batch unknown.
+    ForgetProducts,
+    /// Places each order of a batch twice.
+    DoubleOrders,
+    /// Keeps a lock of the rows after COMMIT.
+    KeepLocks,
+}
+
+impl Mutant {
+    pub(super) const ALL: [Self; 21] = [
+        Self::AnswerWithoutCommit,
+        Self::RepeatUnknownCommit,
+        Self::ForgetKeys,
+        Self::RaceKeys,
+        Self::IgnoreFingerprint,
+        Self::LockNoProduct,
+        Self::LockNoCaller,
+        Self::InventStock,
+        Self::HideStock,
+        Self::KeepStock,
+        Self::TrustTokens,
+        Self::TrustTheClock,
+        Self::LoseEvents,
+        Self::EventsOutside,
+        Self::DoubleEvents,
+        Self::ShiftOutcomes,
+        Self::ReplayPresentState,
+        Self::HangOnBatches,
+        Self::ForgetProducts,
+        Self::DoubleOrders,
+        Self::KeepLocks,
+    ];
+}

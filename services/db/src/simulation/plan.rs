@@ -1,0 +1,181 @@
+//! What happens in a history: the operations of clients, and the faults.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher as _},
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+pub(super) const USERS: usize = 3;
+pub(super) const PRODUCTS: [i32; 2] = [1, 2];
+/// No operation and no fault starts later.
+pub(super) const HORIZON: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) replicas: usize,
+    /// Of each product.
+    pub(super) stock: i32,
+    pub(super) queue: usize,
+    pub(super) batch: usize,
+    pub(super) operations: Vec<Operation>,
+    pub(super) faults: Vec<Fault>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    /// Unique in the plan.
+    pub(super) id: usize,
+    pub(super) at: Duration,
+    pub(super) user: usize,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    /// An order, repeated with the same key while its outcome is unknown.
+    Order {
+        product: i32,
+        quantity: i32,
+        key: Option<u8>,
+        /// Of each call.
+        deadline: Option<Duration>,
+        /// The client disconnects after this time.
+        patience: Option<Duration>,
+        /// Whether the client uses its token after a log-out.
+        stale_token: bool,
+    },
+    /// Revokes all tokens of the user.
+    LogOut,
+    /// Cancels an order of the user that was acknowledged.
+    Cancel,
+    Restock {
+        product: i32,
+        pieces: i32,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) at: Duration,
+    pub(super) lasts: Duration,
+    pub(super) kind: FaultKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum FaultKind {
+    /// The process ends; a new one starts afterwards.
+    Kill { replica: usize },
+    /// Connections to the database are lost with this probability per statement.
+    LoseConnections(f64),
+    /// The answer of a COMMIT is lost with this probability. Half of these are not committed.
+    LoseCommits(f64),
+    /// COMMIT fails with a serialization failure with this probability.
+    FailCommits(f64),
+    /// Each message to and from the database takes up to this time.
+    SlowDatabase(Duration),
+    /// Responses to clients are lost with this probability.
+    LoseResponses(f64),
+    /// The clock of the machine is off by this number of seconds.
+    Skew { replica: usize, seconds: i64 },
+}
+
+/// Returns a generator for one purpose, so that a smaller plan does not change the rest.
+pub(super) fn random(seed: u64, purpose: impl Hash) -> StdRng {
+    let mut hasher = DefaultHasher::new();
+    (seed, purpose).hash(&mut hasher);
+    StdRng::seed_from_u64(hasher.finish())
+}
+
+impl Plan {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = random(seed, "plan");
+        let replicas = random.random_range(1..=3);
+        // Busy histories are short, so that orders meet.
+        let span = Duration::from_millis(random.random_range(50..HORIZON.as_millis() as u64 / 4));
+        let operations = (0..random.random_range(5..40))
+            .map(|id| Operation {
+                id,
+                at: span.mul_f64(random.random()),
+                user: random.random_range(0..USERS),
+                kind: Kind::random(&mut random),
+            })
+            .collect();
+        let faults = (0..random.random_range(0..6))
+            .map(|_| Fault {
+                at: span.mul_f64(random.random()),
+                lasts: span.mul_f64(random.random()) + Duration::from_millis(5),
+                kind: FaultKind::random(&mut random, replicas),
+            })
+            .collect();
+        Self {
+            seed,
+            replicas,
+            stock: random.random_range(1..30),
+            queue: random.random_range(4..40),
+            batch: random.random_range(1..8),
+            operations,
+            faults,
+        }
+    }
+
+    /// The number of operations and faults.
+    pub(super) fn len(&self) -> usize {
+        self.operations.len() + self.faults.len()
+    }
+
+    /// Leaves out `count` operations or faults from an index on.
+    pub(super) fn without(&self, start: usize, count: usize) -> Self {
+        let mut plan = self.clone();
+        let kept = |index: usize| index < start || index >= start + count;
+        let mut index = 0;
+        plan.operations.retain(|_| {
+            index += 1;
+            kept(index - 1)
+        });
+        plan.faults.retain(|_| {
+            index += 1;
+            kept(index - 1)
+        });
+        plan
+    }
+}
+
+impl Kind {
+    fn random(random: &mut StdRng) -> Self {
+        let millis = |random: &mut StdRng, max| Duration::from_millis(random.random_range(1..max));
+        match random.random_range(0..20) {
+            0 => Self::LogOut,
+            1 | 2 => Self::Cancel,
+            3 => Self::Restock {
+                product: *PRODUCTS.choose(random).expect("there are products"),
+                pieces: random.random_range(1..10),
+            },
+            _ => Self::Order {
+                product: if random.random_bool(0.02) { 99 } else { random.random_range(1..=2) },
+                quantity: random.random_range(1..=3),
+                key: random.random_bool(0.7).then(|| random.random_range(0..6)),
+                deadline: random.random_bool(0.3).then(|| millis(random, 3_000)),
+                patience: random.random_bool(0.1).then(|| millis(random, 300)),
+                stale_token: random.random_bool(0.1),
+            },
+        }
+    }
+}
+
+impl FaultKind {
+    fn random(random: &mut StdRng, replicas: usize) -> Self {
+        let replica = random.random_range(0..replicas);
+        match random.random_range(0..8) {
+            0 | 1 => Self::Kill { replica },
+            2 => Self::LoseConnections(random.random_range(0.01..0.3)),
+            3 => Self::LoseCommits(random.random_range(0.1..0.9)),
+            4 => Self::FailCommits(random.random_range(0.1..0.7)),
+            5 => Self::SlowDatabase(Duration::from_millis(random.random_range(20..2_000))),
+            6 => Self::LoseResponses(random.random_range(0.1..0.8)),
+            _ => Self::Skew { replica, seconds: random.random_range(-100..100) },
+        }
+    }
+}

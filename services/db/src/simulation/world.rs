@@ -1,0 +1,505 @@
+//! Runs a plan: replicas of the db service, their clients and the faults.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use merch_chassis::ConcurrencyLimit;
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_logging::client::{
+    event::Origin,
+    rate_limit::{EventRateLimiter, EventRateLimits},
+};
+use rand::{RngExt as _, rngs::StdRng};
+use time::OffsetDateTime;
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    mutant::Mutant,
+    plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS, random},
+    server::{Connection, Lock, Row, Server, Tables, user_id},
+};
+use crate::{
+    entity::orders::{Model, Status},
+    failure::Failure,
+    ids::Ids,
+    store::{
+        Caller, Context,
+        committer::{self, Queue},
+        place::{LivenessCheck, NewOrder, OrderOutcome, PlaceContext, PlaceOrders, place_batch},
+        transaction,
+    },
+};
+
+/// All faults are over.
+const HEALED: Duration = HORIZON.saturating_mul(2);
+/// Every client must have its answer by then.
+pub(super) const LIVE_BY: Duration = HEALED.saturating_add(Duration::from_secs(60));
+const START: i64 = 1_800_000_000;
+/// The products of [`super::plan::PRODUCTS`] have pieces enough for these.
+const PROBES: usize = 2;
+
+/// A call of a client and its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// As the request id of the event.
+    pub(super) id: String,
+    pub(super) order: NewOrder,
+    pub(super) invoked: Instant,
+    pub(super) answered: Instant,
+    pub(super) reply: Reply,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    Outcome(OrderOutcome),
+    /// The whole call was refused, so nothing was placed.
+    Refused(ErrorReason),
+    /// An error after which the order may exist.
+    Unknown(String),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) calls: Vec<Call>,
+    pub(super) unanswered: Vec<String>,
+    pub(super) tables: Tables,
+    /// For people, in the order of time.
+    pub(super) lines: Vec<String>,
+}
+
+struct World {
+    this: Weak<Self>,
+    plan: Plan,
+    server: Arc<Server>,
+    replicas: Vec<Replica>,
+    started: Instant,
+    calls: Mutex<Vec<Call>>,
+    lines: Mutex<Vec<String>>,
+    /// Short names of orders, whose ids are random.
+    names: Mutex<HashMap<Uuid, usize>>,
+    /// The token version that each user has.
+    versions: Mutex<[i64; USERS]>,
+    lose_responses: Mutex<f64>,
+    messages: Mutex<StdRng>,
+}
+
+struct Replica {
+    process: Mutex<Process>,
+    skew_seconds: AtomicI64,
+}
+
+struct Process {
+    queue: Queue,
+    committer: JoinHandle<()>,
+    killed: CancellationToken,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
+    let server = Server::new(plan.seed, plan.stock, mutant);
+    let world = Arc::new_cyclic(|world| World {
+        this: world.clone(),
+        plan: plan.clone(),
+        server,
+        replicas: (0..plan.replicas)
+            .map(|replica| Replica {
+                process: Mutex::new(World::start(world.clone(), plan, replica, Vec::new())),
+                skew_seconds: AtomicI64::new(0),
+            })
+            .collect(),
+        started: Instant::now(),
+        calls: Mutex::default(),
+        lines: Mutex::default(),
+        names: Mutex::default(),
+        versions: Mutex::new([1; USERS]),
+        lose_responses: Mutex::new(0.0),
+        messages: Mutex::new(random(plan.seed, "messages")),
+    });
+    let mut tasks = JoinSet::new();
+    let mut names = HashMap::new();
+    for operation in plan.operations.clone() {
+        let (world, name) = (world.clone(), format!("{operation:?}"));
+        let task = tasks.spawn(async move {
+            sleep_until(world.started + operation.at).await;
+            world.operate(&operation).await;
+        });
+        names.insert(task.id(), name);
+    }
+    for fault in plan.faults.clone() {
+        let (world, name) = (world.clone(), format!("{fault:?}"));
+        let task = tasks.spawn(async move {
+            sleep_until(world.started + fault.at).await;
+            world.cause(&fault).await;
+        });
+        names.insert(task.id(), name);
+    }
+    for user in 0..PROBES {
+        let world = world.clone();
+        let task = tasks.spawn(async move {
+            sleep_until(world.started + HEALED).await;
+            world.probe(user).await;
+        });
+        names.insert(task.id(), format!("the probe of user {user}"));
+    }
+    let all = async {
+        while let Some(done) = tasks.join_next_with_id().await {
+            let (id, ()) = done.expect("no task of the simulation panics");
+            names.remove(&id);
+        }
+    };
+    let _ = tokio::time::timeout_at(world.started + LIVE_BY, all).await;
+    let unanswered = names.into_values().collect();
+    for replica in &world.replicas {
+        locked(&replica.process).committer.abort();
+    }
+    // Transactions that were dropped end.
+    sleep(Duration::from_secs(30)).await;
+    History {
+        calls: std::mem::take(&mut *locked(&world.calls)),
+        unanswered,
+        lines: std::mem::take(&mut *locked(&world.lines)),
+        tables: world.server.take_tables(),
+    }
+}
+
+/// The store of a process, as [`crate::store::Store`] on the simulated database.
+struct SimulatedStore {
+    world: Weak<World>,
+    replica: usize,
+    ids: Ids,
+    origin: Origin,
+    rate_limiter: EventRateLimiter,
+    stock_lock: tokio::sync::Mutex<()>,
+}
+
+impl PlaceOrders for SimulatedStore {
+    async fn place(
+        &self,
+        orders: &[&NewOrder],
+        are_live: LivenessCheck<'_>,
+    ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+        let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
+        if world.server.has(Mutant::HangOnBatches) && orders.len() > 2 {
+            return std::future::pending().await;
+        }
+        let _stock = self.stock_lock.lock().await;
+        let context = PlaceContext {
+            ids: &self.ids,
+            origin: &self.origin,
+            rate_limiter: &self.rate_limiter,
+            now: &|| world.clock(self.replica),
+        };
+        let (context, connection) = (&context, Connection(world.server.clone()));
+        let mut outcomes = transaction::write(&connection, |transaction| async move {
+            place_batch(context, &*transaction, orders, are_live).await
+        })
+        .await?;
+        if world.server.has(Mutant::ShiftOutcomes) {
+            outcomes.rotate_left(1);
+        }
+        if world.server.has(Mutant::ReplayPresentState) {
+            for outcome in outcomes.iter_mut().flatten() {
+                if let OrderOutcome::Replayed(order) = outcome {
+                    *order = world.server.read(|tables| tables.orders[&order.id].clone());
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+impl World {
+    fn start(world: Weak<Self>, plan: &Plan, replica: usize, newest: Vec<Uuid>) -> Process {
+        let store = SimulatedStore {
+            world,
+            replica,
+            ids: Ids::default(),
+            origin: Origin::new("db"),
+            rate_limiter: EventRateLimiter::new(EventRateLimits {
+                single_events: 1_000,
+                ..EventRateLimits::default()
+            }),
+            stock_lock: tokio::sync::Mutex::default(),
+        };
+        newest.into_iter().for_each(|id| store.ids.observe(id));
+        let writes = ConcurrencyLimit::new(NonZeroUsize::new(16).expect("16 is positive"));
+        let (queue, committer) = committer::new(store, writes, plan.queue, plan.batch);
+        let committer = tokio::spawn(committer.run(CancellationToken::new()));
+        Process { queue, committer, killed: CancellationToken::new() }
+    }
+
+    fn clock(&self, replica: usize) -> OffsetDateTime {
+        let skew = self.replicas[replica].skew_seconds.load(Ordering::Relaxed);
+        let elapsed = self.started.elapsed();
+        OffsetDateTime::from_unix_timestamp(START + skew).expect("a valid time") + elapsed
+    }
+
+    fn note(&self, text: impl AsRef<str>) {
+        let at = self.started.elapsed().as_secs_f64();
+        locked(&self.lines).push(format!("{at:>9.4} s  {}", text.as_ref()));
+    }
+
+    fn name(&self, order: Uuid) -> String {
+        let mut names = locked(&self.names);
+        let next = names.len() + 1;
+        format!("order #{}", names.entry(order).or_insert(next))
+    }
+
+    fn describe(&self, reply: &Reply) -> String {
+        match reply {
+            Reply::Outcome(OrderOutcome::Placed(order)) => {
+                format!("placed {}", self.name(order.id))
+            }
+            Reply::Outcome(OrderOutcome::Replayed(order)) => {
+                format!("replays {}", self.name(order.id))
+            }
+            Reply::Outcome(OrderOutcome::Refused(reason)) => format!("refused: {reason:?}"),
+            Reply::Refused(reason) => format!("the call is refused: {reason:?}"),
+            Reply::Unknown(reason) => format!("unknown: {reason}"),
+        }
+    }
+
+    async fn travel(&self) {
+        let delay = locked(&self.messages).random_range(50..5_000);
+        sleep(Duration::from_micros(delay)).await;
+    }
+
+    fn happens(&self, probability: f64) -> bool {
+        probability > 0.0 && locked(&self.messages).random_bool(probability)
+    }
+
+    async fn operate(&self, operation: &Operation) {
+        let mut random = random(self.plan.seed, ("operation", operation.id));
+        match &operation.kind {
+            Kind::Order { product, quantity, key, deadline, patience, stale_token } => {
+                let order = |version| NewOrder {
+                    context: Context::default(),
+                    caller: Caller { user_id: user_id(operation.user), token_version: version },
+                    product_id: *product,
+                    quantity: *quantity,
+                    idempotency_key: key.map(|key| format!("k{key}")),
+                };
+                let mut attempt = 0;
+                loop {
+                    let version = locked(&self.versions)[operation.user];
+                    let version = if *stale_token { version - 1 } else { version };
+                    let id = format!("{}.{attempt}", operation.id);
+                    let replica = random.random_range(0..self.replicas.len());
+                    // A client that repeats waits longer each time.
+                    let patience = patience.map(|patience| patience * 2_u32.pow(attempt.min(10)));
+                    let deadline = deadline.map(|deadline| deadline * 2_u32.pow(attempt.min(10)));
+                    let reply =
+                        self.call(id, order(version.max(0)), replica, deadline, patience).await;
+                    let is_final = !matches!(reply, Reply::Unknown(_));
+                    if is_final || key.is_none() {
+                        return;
+                    }
+                    attempt += 1;
+                    sleep(Duration::from_millis(random.random_range(10..500))).await;
+                }
+            }
+            Kind::LogOut => self.log_out(operation.user).await,
+            Kind::Cancel => self.cancel(operation.user, &mut random).await,
+            Kind::Restock { product, pieces } => self.restock(*product, *pieces).await,
+        }
+    }
+
+    /// After the last fault, an order of each user is answered.
+    async fn probe(&self, user: usize) {
+        for replica in 0..self.replicas.len() {
+            let order = NewOrder {
+                context: Context::default(),
+                caller: Caller {
+                    user_id: user_id(user),
+                    token_version: locked(&self.versions)[user],
+                },
+                product_id: 1,
+                quantity: 1,
+                idempotency_key: None,
+            };
+            let id = format!("probe {user}.{replica}");
+            let reply = self.call(id.clone(), order, replica, None, None).await;
+            if matches!(reply, Reply::Unknown(_)) {
+                // Never ends, so it counts as unanswered.
+                self.note(format!("{id} has no answer after the last fault"));
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        id: String,
+        mut order: NewOrder,
+        replica: usize,
+        deadline: Option<Duration>,
+        patience: Option<Duration>,
+    ) -> Reply {
+        order.context.request_id.clone_from(&id);
+        let invoked = Instant::now();
+        self.note(format!(
+            "{id}: user {} version {} buys {} of product {} with key {:?} from replica {replica}",
+            order.caller.user_id.as_u128() - user_id(0).as_u128(),
+            order.caller.token_version,
+            order.quantity,
+            order.product_id,
+            order.idempotency_key
+        ));
+        let answer = self.send(order.clone(), replica, deadline);
+        let reply = match patience {
+            Some(patience) => timeout(patience, answer)
+                .await
+                .unwrap_or_else(|_| Reply::Unknown("the client disconnects".to_owned())),
+            None => answer.await,
+        };
+        self.note(format!("{id}: {}", self.describe(&reply)));
+        let answered = Instant::now();
+        locked(&self.calls).push(Call { id, order, invoked, answered, reply: reply.clone() });
+        reply
+    }
+
+    async fn send(&self, order: NewOrder, replica: usize, deadline: Option<Duration>) -> Reply {
+        let deadline = deadline.map(|deadline| Instant::now() + deadline);
+        self.travel().await;
+        let (queue, killed) = {
+            let process = locked(&self.replicas[replica].process);
+            (process.queue.clone(), process.killed.clone())
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = killed.cancelled() => return Reply::Unknown("the replica ends".to_owned()),
+            outcome = queue.place(vec![order], deadline) => outcome,
+        };
+        self.travel().await;
+        let lost = *locked(&self.lose_responses);
+        if killed.is_cancelled() || self.happens(lost) {
+            return Reply::Unknown("the response is lost".to_owned());
+        }
+        match outcome {
+            Ok(mut outcomes) if outcomes.len() == 1 => Reply::Outcome(outcomes.remove(0)),
+            Ok(outcomes) => Reply::Unknown(format!("{} outcomes for one order", outcomes.len())),
+            Err(Failure::Refused(reason)) => Reply::Refused(reason),
+            Err(failure) => Reply::Unknown(format!("{failure:?}")),
+        }
+    }
+
+    /// Runs a transaction of another process of the store, again if it fails.
+    async fn transact(
+        &self,
+        row: Row,
+        change: impl Fn(&Tables, &mut super::server::Changes) + Send + Sync,
+    ) {
+        loop {
+            let transaction = self.server.begin();
+            let work = async {
+                transaction.lock(row, Lock::Exclusive).await?;
+                transaction.change(&change).await
+            };
+            // A change whose COMMIT has an unknown outcome is not repeated.
+            match work.await {
+                Ok(()) => match transaction.commit().await {
+                    Err(Failure::Retryable(_)) => {}
+                    _ => return,
+                },
+                Err(_) => drop(transaction),
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn log_out(&self, user: usize) {
+        let id = user_id(user);
+        self.transact(Row::User(id), |_, changes| changes.log_out(id)).await;
+        let version = self.server.read(|tables| tables.users[&id]);
+        locked(&self.versions)[user] = version;
+        self.note(format!("user {user} is logged out and has version {version}"));
+    }
+
+    async fn restock(&self, product: i32, pieces: i32) {
+        self.transact(Row::Product(product), |_, changes| {
+            changes.stock.push((product, pieces));
+            changes.restocked.push((product, pieces));
+        })
+        .await;
+        self.note(format!("{pieces} pieces of product {product} are delivered"));
+    }
+
+    async fn cancel(&self, user: usize, random: &mut StdRng) {
+        let placed: BTreeMap<usize, Model> = locked(&self.calls)
+            .iter()
+            .filter_map(|call| match &call.reply {
+                Reply::Outcome(OrderOutcome::Placed(order)) => Some(order.clone()),
+                _ => None,
+            })
+            .filter(|order| order.user_id == user_id(user))
+            .enumerate()
+            .collect();
+        if placed.is_empty() {
+            return;
+        }
+        let order = placed[&random.random_range(0..placed.len())].clone();
+        self.transact(Row::Product(order.product_id), |tables, changes| {
+            let stored = tables.orders.get(&order.id);
+            if stored.is_some_and(|stored| stored.status == Status::Placed) {
+                changes.cancel(&order);
+            }
+        })
+        .await;
+        self.note(format!("user {user} cancels {}", self.name(order.id)));
+    }
+
+    async fn cause(&self, fault: &Fault) {
+        self.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
+        let set = |on: bool| match fault.kind {
+            FaultKind::Kill { .. } => {}
+            FaultKind::LoseConnections(probability) => self.server.set_conditions(|conditions| {
+                conditions.lose_connections = if on { probability } else { 0.0 };
+            }),
+            FaultKind::LoseCommits(probability) => self.server.set_conditions(|conditions| {
+                conditions.lose_commits = if on { probability } else { 0.0 };
+            }),
+            FaultKind::FailCommits(probability) => self.server.set_conditions(|conditions| {
+                conditions.fail_commits = if on { probability } else { 0.0 };
+            }),
+            FaultKind::SlowDatabase(time) => self.server.set_conditions(|conditions| {
+                conditions.slow = if on { time } else { Duration::ZERO };
+            }),
+            FaultKind::LoseResponses(probability) => {
+                *locked(&self.lose_responses) = if on { probability } else { 0.0 };
+            }
+            FaultKind::Skew { replica, seconds } => self.replicas[replica]
+                .skew_seconds
+                .store(if on { seconds } else { 0 }, Ordering::Relaxed),
+        };
+        if let FaultKind::Kill { replica } = fault.kind {
+            let process = locked(&self.replicas[replica].process);
+            process.killed.cancel();
+            process.committer.abort();
+        }
+        set(true);
+        sleep(fault.lasts).await;
+        set(false);
+        if let FaultKind::Kill { replica } = fault.kind {
+            let newest = self.server.read(|tables| tables.orders.keys().next_back().copied());
+            let world = self.this.clone();
+            let process = Self::start(world, &self.plan, replica, newest.into_iter().collect());
+            *locked(&self.replicas[replica].process) = process;
+        }
+        self.note(format!("over: {:?}", fault.kind));
+    }
+}
