@@ -31,7 +31,7 @@ pub(crate) static QUEUE_DEPTH: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect(REGISTERED_ONCE)
 });
 
-/// Counted up to [`BACKLOG_BOUND`](crate::store::outbox::BACKLOG_BOUND).
+/// Counted up to [`BACKLOG_BOUND`](crate::store::outbox::table::BACKLOG_BOUND).
 pub(crate) static OUTBOX_BACKLOG: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "merch_db_outbox_backlog",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{
     ConcurrencyLimit, Readiness, ServeFuture, StartError,
-    grpc::{Contract, Listener},
+    grpc::{Contract, Listener, replicas::Replicas},
 };
 use merch_contract::grpc::{
     FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET_WITH_ADMIN,
@@ -36,7 +36,7 @@ use crate::{
         Store, committer, housekeeping,
         outbox::{
             Outbox,
-            leader::{LeaderMetric, ship_as_leader},
+            leader::{LeaderMetric, Ship, ship_as_leader},
             lease::{self, Lease},
         },
     },
@@ -121,7 +121,9 @@ async fn run(
     });
     let shipping = tokio::spawn(async move {
         if outbox.is_shared() {
-            ship_as_leader(outbox, lease, stall_timeout, logging, options, stop).await;
+            let drain = options.drain_timeout;
+            let shipper = LoggingService { logging, options };
+            ship_as_leader(outbox, lease, stall_timeout, shipper, drain, stop).await;
         } else {
             let _metric = LeaderMetric::begin();
             ship(outbox, logging, options, stop).await;
@@ -160,6 +162,18 @@ async fn run(
     join("shipper", shipping).await;
     database.close().await;
     served
+}
+
+/// The replicas of the logging service, as the receiver of the outbox.
+struct LoggingService {
+    logging: Replicas,
+    options: ShipOptions,
+}
+
+impl Ship for LoggingService {
+    fn ship(&self, outbox: Outbox, shutdown: CancellationToken) -> impl Future<Output = ()> + Send {
+        ship(outbox, self.logging.clone(), self.options.clone(), shutdown)
+    }
 }
 
 /// Retries a lost connection for [`Pool::start_timeout`](crate::database::Pool::start_timeout).

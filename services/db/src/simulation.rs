@@ -1,48 +1,75 @@
-//! A deterministic simulation of placing orders: the production code of the committer, the batch
-//! and the transactions on a simulated PostgreSQL, in virtual time and on one thread.
+//! Deterministic simulations: production code in virtual time and on one thread, with everything
+//! around it simulated.
 //!
-//! A seed gives a [`plan`]: what clients do, and which faults occur when. The [`world`] runs it on
-//! several replicas and records each call. After the last fault, [`check`] compares the history and
-//! the tables with the promises of `docs/guarantees.md`. [`mutant`] plants faults, each of which the
-//! check must find.
+//! | scenario | production code | simulated |
+//! |---|---|---|
+//! | [`orders`] | committer, batch, transactions, ids | PostgreSQL, replicas, clients |
+//! | [`outbox`] | leader election, lease, reading of the outbox, gaps | PostgreSQL, shipper, topic |
+//!
+//! A seed gives a plan: what happens when, and which faults. After the last fault, the history and
+//! the tables are compared with the promises of `docs/guarantees.md`. Mutants are planted faults;
+//! the comparison must find each one.
 //!
 //! `SIMULATION_SEEDS` is the number of seeds, `SIMULATION_SEED` the first one. A failing seed is
 //! minimised and printed with its history.
 
-mod check;
-mod mutant;
-mod plan;
-mod server;
-mod world;
+mod orders;
+mod outbox;
 
 use std::{
-    env, fmt,
+    env,
+    fmt::{self, Debug},
+    hash::{DefaultHasher, Hash, Hasher as _},
     num::NonZeroUsize,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
-use self::{mutant::Mutant, plan::Plan};
+use rand::{SeedableRng as _, rngs::StdRng};
 
-const SEEDS: u64 = 10_000;
+/// Of each scenario, so that all of them run 10,000.
+const SEEDS: u64 = 5_000;
+/// Each mutant is found by this number of seeds.
+const MUTANT_SEEDS: u64 = 3_000;
+
+/// A plan of operations and faults.
+trait Scenario: Clone + Debug + Send + Sync {
+    type Mutant: Mutants;
+
+    fn new(seed: u64) -> Self;
+
+    fn seed(&self) -> u64;
+
+    /// The number of operations and faults.
+    fn len(&self) -> usize;
+
+    /// Leaves out `count` operations or faults from an index on.
+    fn without(&self, start: usize, count: usize) -> Self;
+
+    /// Runs the plan. Returns a sentence for each broken promise, and the history.
+    async fn run(&self, mutant: Option<Self::Mutant>) -> (Vec<String>, Vec<String>);
+}
+
+/// Planted faults.
+trait Mutants: Copy + Debug + Send + Sync + 'static {
+    const ALL: &'static [Self];
+}
 
 /// A broken promise, and what happened.
 #[derive(Clone, Debug)]
-struct Violation {
-    plan: Plan,
+struct Violation<S> {
+    plan: S,
     promises: Vec<String>,
     history: Vec<String>,
 }
 
-impl fmt::Display for Violation {
+impl<S: Scenario> fmt::Display for Violation<S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            formatter,
-            "seed {} breaks promises with {} operations and {} faults:",
-            self.plan.seed,
-            self.plan.operations.len(),
-            self.plan.faults.len()
-        )?;
+        let seed = self.plan.seed();
+        writeln!(formatter, "seed {seed} breaks promises, with {} steps:", self.plan.len())?;
         for promise in &self.promises {
             writeln!(formatter, "  {promise}")?;
         }
@@ -50,29 +77,27 @@ impl fmt::Display for Violation {
         for line in &self.history {
             writeln!(formatter, "  {line}")?;
         }
-        write!(formatter, "repeat it: SIMULATION_SEED={} SIMULATION_SEEDS=1", self.plan.seed)
+        write!(formatter, "run it again: make simulate SEED={seed} SEEDS=1")
     }
 }
 
-/// Runs a plan. Returns the promises that it breaks.
-fn violation(plan: &Plan, mutant: Option<Mutant>) -> Option<Violation> {
+fn run<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> (Vec<String>, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O starts");
-    let history = runtime.block_on(world::run(plan, mutant));
-    let promises = check::broken_promises(plan, &history);
-    (!promises.is_empty()).then(|| Violation {
-        plan: plan.clone(),
-        promises,
-        history: history.lines,
-    })
+    runtime.block_on(plan.run(mutant))
 }
 
-/// Leaves out operations and faults as long as some promise stays broken.
-fn minimised(mut found: Violation, mutant: Option<Mutant>) -> Violation {
-    let mut chunk = found.plan.operations.len().max(found.plan.faults.len());
+fn violation<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> Option<Violation<S>> {
+    let (promises, history) = run(plan, mutant);
+    (!promises.is_empty()).then(|| Violation { plan: plan.clone(), promises, history })
+}
+
+/// Leaves out steps as long as some promise stays broken.
+fn minimised<S: Scenario>(mut found: Violation<S>, mutant: Option<S::Mutant>) -> Violation<S> {
+    let mut chunk = found.plan.len();
     while chunk > 0 {
         let mut start = 0;
         while start < found.plan.len() {
@@ -86,37 +111,38 @@ fn minimised(mut found: Violation, mutant: Option<Mutant>) -> Violation {
     found
 }
 
-/// Runs seeds on all cores until one breaks a promise. Returns the violation and the number of
-/// seeds that ran.
-fn search(first: u64, count: u64, mutant: Option<Mutant>) -> (Option<Violation>, u64) {
+/// Runs seeds on all cores until one breaks a promise.
+fn search<S: Scenario>(first: u64, count: u64, mutant: Option<S::Mutant>) -> Option<Violation<S>> {
     let next = AtomicU64::new(first);
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let found = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= first + count {
-                            return None;
-                        }
-                        if let Some(found) = violation(&Plan::new(seed), mutant) {
-                            next.store(first + count, Ordering::Relaxed);
-                            return Some((seed, found));
-                        }
-                    }
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .filter_map(|worker| worker.join().expect("no panic"))
-            .min_by_key(|(seed, _)| *seed)
-    });
-    match found {
-        Some((seed, found)) => (Some(minimised(found, mutant)), seed - first + 1),
-        None => (None, count),
-    }
+    let worker = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return None;
+            }
+            if let Some(found) = violation(&S::new(seed), mutant) {
+                next.store(first + count, Ordering::Relaxed);
+                return Some(found);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let found = workers.into_iter().filter_map(|worker| worker.join().expect("no panic"));
+        found.min_by_key(|found| found.plan.seed())
+    })
+}
+
+/// Returns a generator for one purpose, so that a smaller plan does not change the rest.
+fn random(seed: u64, purpose: impl Hash) -> StdRng {
+    let mut hasher = DefaultHasher::new();
+    (seed, purpose).hash(&mut hasher);
+    StdRng::seed_from_u64(hasher.finish())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -124,36 +150,53 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}: expected a number, found {text}")))
 }
 
-#[test]
-fn promises_hold_under_every_seed() {
+fn assert_promises_hold<S: Scenario>() {
     let first = setting("SIMULATION_SEED").unwrap_or(0);
-    let (found, _) = search(first, setting("SIMULATION_SEEDS").unwrap_or(SEEDS), None);
-    if let Some(found) = found {
-        panic!("{found}");
+    let count = setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    if let Some(found) = search::<S>(first, count, None) {
+        panic!("{}", minimised(found, None));
     }
 }
 
-#[test]
-fn a_seed_repeats_its_history() {
+fn assert_mutants_are_found<S: Scenario>() {
+    let missed: Vec<&S::Mutant> = S::Mutant::ALL
+        .iter()
+        .filter(|mutant| search::<S>(0, MUTANT_SEEDS, Some(**mutant)).is_none())
+        .collect();
+    assert!(missed.is_empty(), "not found by {MUTANT_SEEDS} seeds: {missed:?}");
+}
+
+fn assert_seeds_repeat<S: Scenario>() {
     for seed in 0..20 {
-        let history = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
-            runtime.block_on(world::run(&Plan::new(seed), None)).lines
-        };
+        let history = || run(&S::new(seed), None).1;
         assert_eq!(history(), history(), "seed {seed}");
     }
 }
 
-#[test]
-fn every_mutant_is_found() {
-    const BOUND: u64 = 2_000;
-    let missed: Vec<Mutant> = Mutant::ALL
-        .into_iter()
-        .filter(|mutant| search(0, BOUND, Some(*mutant)).0.is_none())
-        .collect();
-    assert!(missed.is_empty(), "not found by {BOUND} seeds: {missed:?}");
+macro_rules! simulations {
+    ($($name:ident: $plan:ty),+) => {$(
+        mod $name {
+            #[test]
+            fn promises_hold() {
+                super::super::assert_promises_hold::<$plan>();
+            }
+
+            #[test]
+            fn mutants_are_found() {
+                super::super::assert_mutants_are_found::<$plan>();
+            }
+
+            #[test]
+            fn seeds_repeat_their_histories() {
+                super::super::assert_seeds_repeat::<$plan>();
+            }
+        }
+    )+};
+}
+
+mod tests {
+    simulations!(
+        orders: crate::simulation::orders::Plan,
+        outbox: crate::simulation::outbox::Plan
+    );
 }

@@ -1,10 +1,9 @@
 //! Skipped numbers of the outbox: a transaction takes its number when it writes and shows it when
 //! it commits. Unless they are awaited, a later event of a subject could be shipped first.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
 
 /// Longer than the time limit of a transaction. A number that was rolled back never appears.
 const GAP_TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,11 +6,12 @@ use std::{
     pin::pin,
     sync::{Mutex, PoisonError},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use merch_chassis::grpc::replicas::Replicas;
-use merch_logging::client::{EventSource as _, ShipOptions, ship};
+use merch_logging::client::EventSource as _;
+use rand::RngExt as _;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Outbox, lease::Lease};
@@ -27,8 +28,14 @@ enum TermEnd {
     Stalled,
 }
 
+/// Ships the events of an outbox: [`merch_logging::client::ship`], or the simulation.
+pub(crate) trait Ship: Send + Sync {
+    /// After `shutdown`, returns when all events are acknowledged, or after a time limit.
+    fn ship(&self, outbox: Outbox, shutdown: CancellationToken) -> impl Future<Output = ()> + Send;
+}
+
 /// Ships `outbox` whenever this process is the leader. After `shutdown`, waits until any process
-/// has shipped all earlier events, at most for [`ShipOptions::drain_timeout`].
+/// has shipped all earlier events, at most for `drain_timeout`.
 ///
 /// A leader that ships no event for `stall_timeout` steps down, as only its own connection to the
 /// logging service may be broken.
@@ -36,12 +43,13 @@ pub(crate) async fn ship_as_leader(
     outbox: Outbox,
     lease: Lease,
     stall_timeout: Duration,
-    logging: Replicas,
-    options: ShipOptions,
+    shipper: impl Ship,
+    drain_timeout: Duration,
     shutdown: CancellationToken,
 ) {
-    let election = Election { outbox, lease, stall_timeout, logging, options, shutdown };
+    let election = Election { outbox, lease, stall_timeout, shipper, drain_timeout, shutdown };
     let mut reachable = true;
+    let mut random = election.lease.random();
     while !election.shutdown.is_cancelled() {
         let mut pause = ELECTION_INTERVAL;
         match election.lease.acquire().await {
@@ -61,12 +69,10 @@ pub(crate) async fn ship_as_leader(
             Err(error) => tracing::debug!(%error, "failed to acquire the outbox lease"),
         }
         // With jitter, followers do not ask at the same time.
-        let pause = pause.mul_f64(rand::random_range(0.75..=1.25));
+        let pause = pause.mul_f64(random.random_range(0.75..=1.25));
         let _ = election.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
-    if tokio::time::timeout(election.options.drain_timeout, election.drain_after_shutdown())
-        .await
-        .is_err()
+    if tokio::time::timeout(election.drain_timeout, election.drain_after_shutdown()).await.is_err()
     {
         tracing::warn!(
             "the drain timed out; unshipped events stay in the outbox for the next leader"
@@ -75,16 +81,16 @@ pub(crate) async fn ship_as_leader(
     }
 }
 
-struct Election {
+struct Election<S> {
     outbox: Outbox,
     lease: Lease,
     stall_timeout: Duration,
-    logging: Replicas,
-    options: ShipOptions,
+    shipper: S,
+    drain_timeout: Duration,
     shutdown: CancellationToken,
 }
 
-impl Election {
+impl<S: Ship> Election<S> {
     async fn lead(&self, until: Instant) -> TermEnd {
         tracing::info!("became the leader of the outbox");
         let leading = LeaderMetric::begin();
@@ -109,8 +115,7 @@ impl Election {
     async fn ship_until_term_ends(&self, until: Instant) -> TermEnd {
         self.outbox.begin_term();
         let (until, draining) = (Mutex::new(until), CancellationToken::new());
-        let shipping =
-            ship(self.outbox.clone(), self.logging.clone(), self.options.clone(), draining.clone());
+        let shipping = self.shipper.ship(self.outbox.clone(), draining.clone());
         // This order checks the clock first at each poll.
         tokio::select! {
             biased;
@@ -188,15 +193,15 @@ impl Election {
 /// Returns at the first poll after `until`, even if the timer fires late.
 async fn wait_until_expired(until: &Mutex<Instant>) {
     let read = || *until.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut sleep = pin!(tokio::time::sleep_until(read().into()));
+    let mut sleep = pin!(tokio::time::sleep_until(read()));
     poll_fn(|context| {
         loop {
             let until = read();
             if Instant::now() >= until {
                 return Poll::Ready(());
             }
-            if sleep.deadline() != until.into() {
-                sleep.as_mut().reset(until.into());
+            if sleep.deadline() != until {
+                sleep.as_mut().reset(until);
             }
             if sleep.as_mut().poll(context).is_pending() {
                 return Poll::Pending;

@@ -4,9 +4,12 @@
 //! statement, so it works behind a transaction pooler. The leader counts by its own monotonic clock
 //! from before the request, and stops well before the end.
 
-use std::time::{Duration, Instant};
+use std::{fmt, time::Duration};
 
+use async_trait::async_trait;
+use rand::{SeedableRng as _, rngs::StdRng};
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::database::Database;
@@ -31,17 +34,48 @@ const RELEASE: &str = "
     SET holder = NULL, expires_at = clock_timestamp()
     WHERE id = 1 AND holder = $1";
 
+/// The row of the lease, behind a trait, so that the simulation runs the rest.
+#[async_trait]
+pub(crate) trait LeaseTable: fmt::Debug + Send + Sync + 'static {
+    /// Gives the lease to `holder` from now on, unless another one has it. Returns whether `holder`
+    /// has it.
+    async fn acquire(&self, holder: Uuid, duration: Duration) -> Result<bool, DbErr>;
+
+    /// Does nothing if another one has the lease.
+    async fn release(&self, holder: Uuid) -> Result<(), DbErr>;
+}
+
+#[async_trait]
+impl LeaseTable for Database {
+    async fn acquire(&self, holder: Uuid, duration: Duration) -> Result<bool, DbErr> {
+        let values: Vec<sea_orm::Value> = vec![holder.into(), duration.as_secs_f64().into()];
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, ACQUIRE, values);
+        Ok(self.writer().execute_raw(statement).await?.rows_affected() == 1)
+    }
+
+    async fn release(&self, holder: Uuid) -> Result<(), DbErr> {
+        let statement =
+            Statement::from_sql_and_values(DbBackend::Postgres, RELEASE, [holder.into()]);
+        self.writer().execute_raw(statement).await.map(|_| ())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Lease {
-    database: Database,
+    table: Box<dyn LeaseTable>,
     holder: Uuid,
     duration: Duration,
 }
 
 impl Lease {
     /// `holder` must be unique to this process.
-    pub(crate) fn new(database: Database, holder: Uuid, duration: Duration) -> Self {
-        Self { database, holder, duration }
+    pub(crate) fn new(table: impl LeaseTable, holder: Uuid, duration: Duration) -> Self {
+        Self { table: Box::new(table), holder, duration }
+    }
+
+    /// Returns a generator that differs from that of each other process.
+    pub(crate) fn random(&self) -> StdRng {
+        StdRng::seed_from_u64(self.holder.as_u64_pair().1)
     }
 
     /// Also the time limit of a statement.
@@ -57,25 +91,22 @@ impl Lease {
     /// lease may be acquired nevertheless.
     pub(crate) async fn acquire(&self) -> Result<Option<Instant>, DbErr> {
         let started = Instant::now();
-        let acquired = self
-            .execute(ACQUIRE, vec![self.holder.into(), self.duration.as_secs_f64().into()])
-            .await?;
+        let acquired = self.within(self.table.acquire(self.holder, self.duration)).await?;
         // The last fifth is left for events in flight.
         Ok(acquired.then(|| started + self.duration - self.renew_interval()))
     }
 
     /// After an error, the lease expires.
     pub(crate) async fn release(&self) -> Result<(), DbErr> {
-        self.execute(RELEASE, vec![self.holder.into()]).await.map(|_| ())
+        self.within(self.table.release(self.holder)).await
     }
 
-    async fn execute(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<bool, DbErr> {
-        let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+    async fn within<T>(
+        &self,
+        statement: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         let limit = self.renew_interval();
         let late = |_| Err(DbErr::Custom(format!("the database did not answer within {limit:?}")));
-        let result = tokio::time::timeout(limit, self.database.writer().execute_raw(statement))
-            .await
-            .unwrap_or_else(late)?;
-        Ok(result.rows_affected() == 1)
+        tokio::time::timeout(limit, statement).await.unwrap_or_else(late)
     }
 }

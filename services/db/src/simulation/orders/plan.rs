@@ -1,11 +1,10 @@
 //! What happens in a history: the operations of clients, and the faults.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher as _},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use super::random;
 
 pub(super) const USERS: usize = 3;
 pub(super) const PRODUCTS: [i32; 2] = [1, 2];
@@ -13,7 +12,7 @@ pub(super) const PRODUCTS: [i32; 2] = [1, 2];
 pub(super) const HORIZON: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub(super) seed: u64,
     pub(super) replicas: usize,
     /// Of each product.
@@ -82,15 +81,8 @@ pub(super) enum FaultKind {
     Skew { replica: usize, seconds: i64 },
 }
 
-/// Returns a generator for one purpose, so that a smaller plan does not change the rest.
-pub(super) fn random(seed: u64, purpose: impl Hash) -> StdRng {
-    let mut hasher = DefaultHasher::new();
-    (seed, purpose).hash(&mut hasher);
-    StdRng::seed_from_u64(hasher.finish())
-}
-
 impl Plan {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn random(seed: u64) -> Self {
         let mut random = random(seed, "plan");
         let replicas = random.random_range(1..=3);
         // Busy histories are short, so that orders meet.
@@ -119,27 +111,6 @@ impl Plan {
             operations,
             faults,
         }
-    }
-
-    /// The number of operations and faults.
-    pub(super) fn len(&self) -> usize {
-        self.operations.len() + self.faults.len()
-    }
-
-    /// Leaves out `count` operations or faults from an index on.
-    pub(super) fn without(&self, start: usize, count: usize) -> Self {
-        let mut plan = self.clone();
-        let kept = |index: usize| index < start || index >= start + count;
-        let mut index = 0;
-        plan.operations.retain(|_| {
-            index += 1;
-            kept(index - 1)
-        });
-        plan.faults.retain(|_| {
-            index += 1;
-            kept(index - 1)
-        });
-        plan
     }
 }
 

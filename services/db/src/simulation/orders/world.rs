@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroUsize,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -26,8 +26,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    locked,
     mutant::Mutant,
-    plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS, random},
+    plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS},
+    random,
     server::{Connection, Lock, Row, Server, Tables, user_id},
 };
 use crate::{
@@ -104,10 +106,6 @@ struct Process {
     queue: Queue,
     committer: JoinHandle<()>,
     killed: CancellationToken,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {

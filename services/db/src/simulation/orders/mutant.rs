@@ -2,7 +2,7 @@
 
 /// A fault of the code around the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mutant {
+pub(crate) enum Mutant {
     /// Answers although COMMIT failed or its outcome is unknown.
     AnswerWithoutCommit,
     /// Repeats a transaction whose COMMIT had an unknown outcome, without its keys' protection.

@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::{
     mutant::Mutant,
-    plan::{PRODUCTS, USERS, random},
+    plan::{PRODUCTS, USERS},
+    random,
 };
 use crate::{
     entity::orders::{Model, Status},

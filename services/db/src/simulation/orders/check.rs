@@ -6,14 +6,14 @@ use merch_contract::grpc::assistant::v1::ErrorReason;
 use uuid::Uuid;
 
 use super::{
-    plan::{PRODUCTS, Plan},
+    plan::PRODUCTS,
     server::Tables,
     world::{Call, History, Reply},
 };
 use crate::{entity::orders::Model, store::place::OrderOutcome};
 
 /// Returns a sentence for each broken promise.
-pub(super) fn broken_promises(_plan: &Plan, history: &History) -> Vec<String> {
+pub(super) fn broken_promises(history: &History) -> Vec<String> {
     let mut broken = history.tables.broken.clone();
     broken.truncate(3);
     let orders = OrdersOfCalls::new(&history.tables, &mut broken);

@@ -1,0 +1,288 @@
+//! The rows of the outbox, behind a trait, so that the simulation runs the rest.
+
+use std::{fmt, time::SystemTime};
+
+use async_trait::async_trait;
+use merch_contract::grpc::logging::v1::LogMessage;
+use prost::Message as _;
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::{
+    clock,
+    config::ShippedEvents,
+    database::{DELETE_BATCH, Database},
+    store::sql::{Sql, hex, json},
+};
+
+const INSERT: Sql = Sql {
+    postgres: "
+        INSERT INTO outbox (id, payload, created_at)
+        SELECT id, decode(payload, 'hex'), $2
+        FROM json_to_recordset($1::json) AS e(position integer, id uuid, payload text)
+        ORDER BY position",
+    sqlite: "
+        INSERT INTO outbox (id, payload, created_at)
+        SELECT unhex(value ->> 'id'), unhex(value ->> 'payload'), $2
+        FROM json_each($1)
+        ORDER BY key",
+};
+/// `$1` the `seq` to read after, `$2` the last `seq` of the term, `$3` the limit.
+const SELECT_PENDING: &str = "
+    SELECT seq, payload
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2
+    ORDER BY seq
+    LIMIT $3";
+/// As [`SELECT_PENDING`], plus the skipped numbers `$5`, of which `$4` is the lowest (PostgreSQL).
+const SELECT_PENDING_WITH_LATE: &str = "
+    SELECT seq, payload
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2
+        AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json)))
+    ORDER BY seq
+    LIMIT $3";
+const EXISTS_PENDING: &str = "
+    SELECT EXISTS (
+        SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL
+    ) AS pending";
+const SELECT_OLDEST: &str = "
+    SELECT seq, created_at
+    FROM outbox
+    WHERE shipped_at IS NULL AND set_aside IS NULL
+    ORDER BY seq
+    LIMIT 1";
+const SELECT_NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
+/// A dead letter is acknowledged, too, but its row must stay.
+const DELETE: Sql = Sql {
+    postgres: "
+        DELETE FROM outbox
+        WHERE set_aside IS NULL
+            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "
+        DELETE FROM outbox
+        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+};
+const MARK_SHIPPED: Sql = Sql {
+    postgres: "
+        UPDATE outbox SET shipped_at = $2
+        WHERE set_aside IS NULL
+            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+    sqlite: "
+        UPDATE outbox SET shipped_at = $2
+        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+};
+const UNMARK_SHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
+/// `$1` the number of shipped events to keep, `$2` the limit.
+const TRIM: &str = "
+    DELETE FROM outbox WHERE seq IN (
+        SELECT seq FROM outbox
+        WHERE shipped_at IS NOT NULL AND seq <= (
+            SELECT seq FROM outbox
+            WHERE shipped_at IS NOT NULL
+            ORDER BY seq DESC
+            LIMIT 1 OFFSET $1
+        )
+        ORDER BY seq
+        LIMIT $2
+    )";
+const MARK_DEAD_LETTER: &str =
+    "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
+const COUNT_BACKLOG: &str = "
+    SELECT count(*) AS backlog FROM (
+        SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1
+    ) AS pending";
+/// Bounds the cost of the count.
+pub(crate) const BACKLOG_BOUND: i64 = 100_001;
+
+/// The rows of the outbox. A row is *pending* if it is neither shipped nor a dead letter.
+#[async_trait]
+pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
+    /// Whether other processes write and ship these rows.
+    fn is_shared(&self) -> bool;
+
+    /// Whether rows appear in the order of their numbers.
+    fn is_ordered(&self) -> bool;
+
+    /// Returns pending rows in order: those in `late`, and those after `after` up to `last`. The
+    /// numbers in `late` are not above `after`.
+    async fn pending(
+        &self,
+        after: i64,
+        last: i64,
+        limit: usize,
+        late: &[i64],
+    ) -> Result<Vec<(i64, Vec<u8>)>, DbErr>;
+
+    async fn has_pending(&self) -> Result<bool, DbErr>;
+
+    /// Returns the greatest number of any row.
+    async fn newest(&self) -> Result<Option<i64>, DbErr>;
+
+    /// Returns the oldest pending row, and when it was written, unless it may have been shipped
+    /// before.
+    async fn oldest(&self) -> Result<Option<(i64, Option<SystemTime>)>, DbErr>;
+
+    /// Does not change dead letters.
+    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr>;
+
+    async fn mark_dead_letter(&self, position: i64, reason: &str) -> Result<(), DbErr>;
+
+    async fn reset_shipped(&self) -> Result<(), DbErr>;
+
+    /// Returns the number of deleted rows.
+    async fn trim(&self) -> Result<u64, DbErr>;
+
+    /// Returns the number of pending rows, at most [`BACKLOG_BOUND`].
+    async fn backlog(&self) -> Result<i64, DbErr>;
+}
+
+pub(crate) async fn append<C: ConnectionTrait>(
+    transaction: &C,
+    time: OffsetDateTime,
+    events: &[LogMessage],
+) -> Result<(), DbErr> {
+    #[derive(Serialize)]
+    struct Row {
+        position: usize,
+        id: String,
+        payload: String,
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Row> = events
+        .iter()
+        .enumerate()
+        .map(|(position, event)| Row {
+            position,
+            id: event.id.replace('-', ""),
+            payload: hex(&event.encode_to_vec()),
+        })
+        .collect();
+    let statement =
+        INSERT.with(transaction.get_database_backend(), [json(&rows)?.into(), time.into()]);
+    transaction.execute_raw(statement).await?;
+    Ok(())
+}
+
+#[derive(Debug)]
+pub(crate) struct SqlTable {
+    pub(crate) database: Database,
+    pub(crate) shipped: ShippedEvents,
+}
+
+#[async_trait]
+impl OutboxTable for SqlTable {
+    fn is_shared(&self) -> bool {
+        self.database.backend() == DbBackend::Postgres && self.shipped == ShippedEvents::Delete
+    }
+
+    fn is_ordered(&self) -> bool {
+        // SQLite has one writer, so numbers are committed in order.
+        self.database.backend() == DbBackend::Sqlite
+    }
+
+    async fn pending(
+        &self,
+        after: i64,
+        last: i64,
+        limit: usize,
+        late: &[i64],
+    ) -> Result<Vec<(i64, Vec<u8>)>, DbErr> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut values: Vec<Value> = vec![after.into(), last.into(), limit.into()];
+        let sql = match late.first() {
+            None => SELECT_PENDING,
+            Some(lowest) => {
+                values.extend([Value::from(*lowest), json(late)?.into()]);
+                SELECT_PENDING_WITH_LATE
+            }
+        };
+        let statement = Statement::from_sql_and_values(self.database.backend(), sql, values);
+        let rows = self.database.within(self.database.reader().query_all_raw(statement)).await?;
+        rows.iter().map(|row| Ok((row.try_get("", "seq")?, row.try_get("", "payload")?))).collect()
+    }
+
+    async fn has_pending(&self) -> Result<bool, DbErr> {
+        let statement = Statement::from_string(self.database.backend(), EXISTS_PENDING);
+        let row = self.database.within(self.database.reader().query_one_raw(statement)).await?;
+        row.map_or(Ok(false), |row| row.try_get("", "pending"))
+    }
+
+    async fn newest(&self) -> Result<Option<i64>, DbErr> {
+        let statement = Statement::from_string(self.database.backend(), SELECT_NEWEST);
+        let row = self.database.reader().query_one_raw(statement).await?;
+        row.map_or(Ok(None), |row| row.try_get("", "newest"))
+    }
+
+    async fn oldest(&self) -> Result<Option<(i64, Option<SystemTime>)>, DbErr> {
+        let statement = Statement::from_string(self.database.backend(), SELECT_OLDEST);
+        let row = self.database.within(self.database.reader().query_one_raw(statement)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let time = match self.shipped {
+            ShippedEvents::Delete => Some(row.try_get::<OffsetDateTime>("", "created_at")?.into()),
+            // An earlier embedded broker may have received it.
+            ShippedEvents::ShipAgainAtStart { .. } => None,
+        };
+        Ok(Some((row.try_get("", "seq")?, time)))
+    }
+
+    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr> {
+        let backend = self.database.backend();
+        let positions = json(positions)?;
+        let statement = match self.shipped {
+            ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
+            ShippedEvents::ShipAgainAtStart { .. } => {
+                MARK_SHIPPED.with(backend, [positions.into(), clock::machine_time().into()])
+            }
+        };
+        self.database.within(self.database.writer().execute_raw(statement)).await.map(|_| ())
+    }
+
+    async fn mark_dead_letter(&self, position: i64, reason: &str) -> Result<(), DbErr> {
+        // PostgreSQL's text cannot store NUL.
+        let reason = reason.replace('\0', "\u{fffd}");
+        let statement = Statement::from_sql_and_values(
+            self.database.backend(),
+            MARK_DEAD_LETTER,
+            [reason.into(), position.into()],
+        );
+        self.database.within(self.database.writer().execute_raw(statement)).await.map(|_| ())
+    }
+
+    async fn reset_shipped(&self) -> Result<(), DbErr> {
+        match self.shipped {
+            ShippedEvents::Delete => Ok(()),
+            ShippedEvents::ShipAgainAtStart { .. } => {
+                self.trim().await?;
+                self.database
+                    .within(self.database.writer().execute_unprepared(UNMARK_SHIPPED))
+                    .await
+                    .map(|_| ())
+            }
+        }
+    }
+
+    async fn trim(&self) -> Result<u64, DbErr> {
+        let kept = match self.shipped {
+            ShippedEvents::Delete => 0,
+            ShippedEvents::ShipAgainAtStart { kept } => kept,
+        };
+        let values: [Value; 2] =
+            [i64::try_from(kept).unwrap_or(i64::MAX).into(), i64::from(DELETE_BATCH).into()];
+        let statement = Statement::from_sql_and_values(self.database.backend(), TRIM, values);
+        self.database.remove(statement, DELETE_BATCH.into()).await
+    }
+
+    async fn backlog(&self) -> Result<i64, DbErr> {
+        let statement = Statement::from_sql_and_values(
+            self.database.backend(),
+            COUNT_BACKLOG,
+            [BACKLOG_BOUND.into()],
+        );
+        let row = self.database.within(self.database.reader().query_one_raw(statement)).await?;
+        row.map_or(Ok(0), |row| row.try_get("", "backlog"))
+    }
+}
