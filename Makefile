@@ -1,6 +1,7 @@
 # Commands for developers and operators. The work is done by cargo and tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api release-contract test-compose
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api simulate
+.PHONY: release-contract test-compose
 .PHONY: book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart
 .PHONY: renew-certificates backup restore top admin
@@ -41,6 +42,10 @@ gen: ## regenerates gen/ from openapi.yaml and proto/; compiles the generators
 
 clients: ## generates and compiles clients in other languages in target/clients
 	@tools/clients
+
+simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, from SEED=0 on
+	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
+	  cargo test --release --package merch-db --lib promises_hold
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7
 	@tools/fuzz-api

@@ -166,6 +166,13 @@ fn assert_mutants_are_found<S: Scenario>() {
     assert!(missed.is_empty(), "not found by {MUTANT_SEEDS} seeds: {missed:?}");
 }
 
+fn assert_mutants_are_documented<S: Scenario>() {
+    let page = include_str!("../../../docs/simulation.md");
+    for mutant in S::Mutant::ALL {
+        assert!(page.contains(&format!("`{mutant:?}`")), "docs/simulation.md lacks {mutant:?}");
+    }
+}
+
 fn assert_seeds_repeat<S: Scenario>() {
     for seed in 0..20 {
         let history = || run(&S::new(seed), None).1;
@@ -184,6 +191,11 @@ macro_rules! simulations {
             #[test]
             fn mutants_are_found() {
                 super::super::assert_mutants_are_found::<$plan>();
+            }
+
+            #[test]
+            fn mutants_are_documented() {
+                super::super::assert_mutants_are_documented::<$plan>();
             }
 
             #[test]
