@@ -6,9 +6,10 @@ mod plan;
 mod server;
 mod world;
 
+use simulator::{Mutants, Scenario, locked, random};
+
 use self::mutant::Mutant;
 pub(super) use self::plan::Plan;
-use super::{Mutants, Scenario, locked, random};
 
 impl Scenario for Plan {
     type Mutant = Mutant;
@@ -21,7 +22,7 @@ impl Scenario for Plan {
         self.seed
     }
 
-    fn len(&self) -> usize {
+    fn steps(&self) -> usize {
         self.operations.len() + self.faults.len()
     }
 

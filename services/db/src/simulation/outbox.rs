@@ -21,6 +21,7 @@ use merch_logging::client::EventSource as _;
 use prost::Message as _;
 use rand::{RngExt as _, rngs::StdRng};
 use sea_orm::DbErr;
+use simulator::{Mutants, Scenario, locked, random};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -28,7 +29,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Mutants, Scenario, locked, random};
 use crate::store::outbox::{
     Outbox,
     leader::{Ship, ship_as_leader},
@@ -193,7 +193,7 @@ impl Scenario for Plan {
         self.seed
     }
 
-    fn len(&self) -> usize {
+    fn steps(&self) -> usize {
         self.writes.len() + self.faults.len()
     }
 
@@ -216,7 +216,7 @@ impl Scenario for Plan {
             tables: Mutex::default(),
             random: Mutex::new(random(self.seed, "world")),
             clock_jump: AtomicI64::new(0),
-            open_steps: AtomicUsize::new(self.len()),
+            open_steps: AtomicUsize::new(self.steps()),
             replicas: (0..self.replicas).map(|_| ReplicaState::default()).collect(),
             subjects: (0..4).map(|_| tokio::sync::Mutex::default()).collect(),
         });
