@@ -9,7 +9,7 @@ pub mod journal;
 #[cfg(feature = "client")]
 pub mod rate_limit;
 #[cfg(feature = "client")]
-mod ship;
+pub(crate) mod ship;
 #[cfg(feature = "client")]
 mod source;
 

@@ -12,6 +12,8 @@
 pub mod client;
 pub mod json;
 pub mod rules;
+#[cfg(all(test, feature = "client"))]
+mod simulation;
 
 #[cfg(feature = "server")]
 pub mod connection;

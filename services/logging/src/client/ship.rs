@@ -4,6 +4,7 @@
 
 mod backoff;
 mod metrics;
+pub(crate) mod replicas;
 mod stream;
 mod window;
 
@@ -25,7 +26,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{backoff::Backoff, metrics::ShipMetrics, stream::StreamEnd, window::BatchLimit};
+use self::{
+    backoff::Backoff, metrics::ShipMetrics, replicas::LoggingReplicas, stream::StreamEnd,
+    window::BatchLimit,
+};
 use super::{EventSource, SourceError};
 use crate::{
     proto::{LogMessage, logging_service_server::SERVICE_NAME},
@@ -119,10 +123,21 @@ pub async fn ship<S: EventSource>(
     options: ShipOptions,
     shutdown: CancellationToken,
 ) {
+    ship_to(source, replicas, options, rand::random(), shutdown).await;
+}
+
+/// As [`ship`]. The seed chooses among the replicas, and differs between senders.
+pub(crate) async fn ship_to<S: EventSource, R: LoggingReplicas>(
+    source: S,
+    replicas: R,
+    options: ShipOptions,
+    seed: u64,
+    shutdown: CancellationToken,
+) {
     let drain_timeout = options.drain_timeout;
     let shipper = Shipper {
         replicas,
-        seed: rand::random(),
+        seed,
         metrics: ShipMetrics::new(options.source),
         batch_limit: Mutex::new(BatchLimit::new(options.batch_events.clamp(1, rules::MAX_EVENTS))),
         pending_acks: Mutex::default(),
@@ -136,6 +151,7 @@ pub async fn ship<S: EventSource>(
         sleep(drain_timeout).await;
     };
     tokio::select! {
+        biased;
         () = shipper.run() => {}
         () = shipper.write_acks() => {}
         () = drain_deadline => tracing::warn!(
@@ -146,9 +162,9 @@ pub async fn ship<S: EventSource>(
     shipper.metrics.disconnected();
 }
 
-struct Shipper<S: EventSource> {
+struct Shipper<S: EventSource, R> {
     source: S,
-    replicas: Replicas,
+    replicas: R,
     seed: u64,
     options: ShipOptions,
     shutdown: CancellationToken,
@@ -159,9 +175,10 @@ struct Shipper<S: EventSource> {
     changed: Notify,
 }
 
-impl<S: EventSource> Shipper<S> {
+impl<S: EventSource, R: LoggingReplicas> Shipper<S, R> {
     async fn run(&self) {
-        let mut backoff = Backoff::new(self.options.reconnect_min, self.options.reconnect_max);
+        let mut backoff =
+            Backoff::new(self.options.reconnect_min, self.options.reconnect_max, self.seed);
         loop {
             if self.shutdown.is_cancelled() && self.is_drained().await {
                 return;
@@ -212,6 +229,7 @@ impl<S: EventSource> Shipper<S> {
             self.metrics.reconnects.inc();
             let delay = backoff.next().max(min_delay.min(self.options.reconnect_max));
             tokio::select! {
+                biased;
                 () = sleep(delay) => {}
                 () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => {}
             }
@@ -269,7 +287,8 @@ impl<S: EventSource> Shipper<S> {
     }
 
     async fn write_acks(&self) {
-        let mut backoff = Backoff::new(self.options.reconnect_min, self.options.reconnect_max);
+        let mut backoff =
+            Backoff::new(self.options.reconnect_min, self.options.reconnect_max, self.seed);
         loop {
             let positions: Vec<S::Position> = self
                 .wait_until(|pending_acks| {

@@ -5,23 +5,23 @@ use std::{
     time::Duration,
 };
 
-use merch_chassis::grpc::replicas::InFlightGuard;
 use prost::Message as _;
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{Shipper, sleep_until_some, window::Window};
+use super::{
+    Shipper,
+    replicas::{LoggingReplica, LoggingReplicas, Responses as _},
+    sleep_until_some,
+    window::Window,
+};
 use crate::{
     client::{EventSource, SourceError},
-    proto::{
-        LogMessage, StreamLogsRequest, StreamLogsResponse,
-        logging_service_client::LoggingServiceClient,
-    },
+    proto::{LogMessage, StreamLogsRequest, StreamLogsResponse},
     rules,
 };
 
@@ -77,18 +77,19 @@ impl From<SourceError> for SendEnd {
     }
 }
 
-struct OpenStream<'a, S: EventSource> {
-    shipper: &'a Shipper<S>,
-    replica: InFlightGuard,
+struct OpenStream<'a, S: EventSource, R: LoggingReplicas> {
+    shipper: &'a Shipper<S, R>,
+    replica: R::Replica,
     window: Mutex<Window<S::Position>>,
     changed: Notify,
 }
 
-impl<S: EventSource> Shipper<S> {
+impl<S: EventSource, R: LoggingReplicas> Shipper<S, R> {
     /// Also returns whether anything was acknowledged.
     pub(super) async fn stream(&self) -> (StreamEnd<S::Position>, bool) {
         let replica = tokio::select! {
-            replica = self.replicas.pick_by_hash(self.seed) => replica,
+            biased;
+            replica = self.replicas.pick(self.seed) => replica,
             // Nothing may be left to ship.
             () = self.shutdown.cancelled(), if !self.shutdown.is_cancelled() => {
                 return (StreamEnd::Moved, false);
@@ -102,6 +103,7 @@ impl<S: EventSource> Shipper<S> {
         };
         let (requests, outbound) = mpsc::channel(1);
         let end = tokio::select! {
+            biased;
             end = stream.send(requests) => Ok(match end {
                 SendEnd::Source(error) => {
                     StreamEnd::failed(format_args!("the event source failed: {error}"))
@@ -127,7 +129,7 @@ impl<S: EventSource> Shipper<S> {
     }
 }
 
-impl<S: EventSource> OpenStream<'_, S> {
+impl<S: EventSource, R: LoggingReplicas> OpenStream<'_, S, R> {
     /// Ends when the source fails, another replica is preferred, or the shutdown completes.
     async fn send(&self, requests: mpsc::Sender<StreamLogsRequest>) -> SendEnd {
         let Shipper { source, options, shutdown, replicas, seed, .. } = self.shipper;
@@ -178,6 +180,7 @@ impl<S: EventSource> OpenStream<'_, S> {
                 return SourceError::new("the logging service did not close its side").into();
             }
             tokio::select! {
+                biased;
                 () = source.changed() => {}
                 () = self.replica.replaced() => {}
                 () = self.wait_until_empty(), if shutdown.is_cancelled() => {}
@@ -206,6 +209,7 @@ impl<S: EventSource> OpenStream<'_, S> {
                 return;
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = acks_changed => {}
             }
@@ -278,10 +282,9 @@ impl<S: EventSource> OpenStream<'_, S> {
         outbound: mpsc::Receiver<StreamLogsRequest>,
     ) -> Result<StreamEnd<S::Position>, Status> {
         let Shipper { options, metrics, .. } = self.shipper;
-        let mut client = LoggingServiceClient::new(self.replica.connection());
-        let opening =
-            timeout(options.acknowledge_timeout, client.stream_logs(ReceiverStream::new(outbound)));
+        let opening = timeout(options.acknowledge_timeout, self.replica.stream_logs(outbound));
         let opened = tokio::select! {
+            biased;
             opened = opening => opened,
             () = self.replica.unreachable() => return Ok(StreamEnd::Moved),
         };
@@ -291,7 +294,7 @@ impl<S: EventSource> OpenStream<'_, S> {
                 options.acknowledge_timeout
             )));
         };
-        let mut responses = opened?.into_inner();
+        let mut responses = opened?;
         metrics.connected.set(1);
         tracing::debug!(
             source = options.source,
@@ -302,6 +305,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             let changed = self.changed.notified();
             let stall_deadline = self.window().stall_deadline(options.acknowledge_timeout);
             tokio::select! {
+                biased;
                 response = responses.message() => match response? {
                     Some(response) => {
                         if let Err(end) = self.acknowledged(response).await {
@@ -343,6 +347,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             .inc_by((events.len() - refused.len().min(events.len())) as u64);
         if refused.is_empty() {
             self.shipper.acknowledged(events.into_iter().map(|(position, _)| position));
+            self.window().settle();
             self.window_changed();
             return Ok(());
         }
@@ -359,6 +364,7 @@ impl<S: EventSource> OpenStream<'_, S> {
             }
             self.shipper.acknowledged([position]);
         }
+        self.window().settle();
         self.window_changed();
         Ok(())
     }

@@ -12,6 +12,8 @@ struct Sent<P> {
 
 pub(super) struct Window<P> {
     sent: VecDeque<Sent<P>>,
+    /// Whether events were acknowledged that are not settled.
+    settling: bool,
     events: usize,
     /// Sequence of the last request, or 0.
     sequence: u64,
@@ -30,6 +32,7 @@ impl<P> Window<P> {
     pub(super) fn new() -> Self {
         Self {
             sent: VecDeque::new(),
+            settling: false,
             events: 0,
             sequence: 0,
             acknowledged: 0,
@@ -47,6 +50,8 @@ impl<P> Window<P> {
         self.sequence
     }
 
+    /// Returns the events that are acknowledged now. Until [`settle`](Self::settle), they count as
+    /// one request in flight: a later event must not be acknowledged before them.
     pub(super) fn acknowledge(
         &mut self,
         sequence: u64,
@@ -61,6 +66,7 @@ impl<P> Window<P> {
             }
         }
         self.events -= events.len();
+        self.settling |= !events.is_empty();
         if sequence > self.acknowledged {
             self.acknowledged = sequence;
             self.last_progress = Instant::now();
@@ -68,12 +74,17 @@ impl<P> Window<P> {
         Ok(events)
     }
 
+    /// The acknowledged events are with the shipper, or dead letters.
+    pub(super) fn settle(&mut self) {
+        self.settling = false;
+    }
+
     pub(super) fn has_progressed(&self) -> bool {
         self.acknowledged > 0
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.sent.len()
+        self.sent.len() + usize::from(self.settling)
     }
 
     pub(super) fn events(&self) -> usize {
@@ -151,6 +162,8 @@ mod tests {
         assert_eq!(window.acknowledge(0).unwrap(), []);
         assert_eq!(window.acknowledge(2).unwrap(), [event(1), event(2), event(3)]);
         assert_eq!(window.acknowledge(1).unwrap(), []);
+        assert_eq!((window.requests(), window.events()), (2, 1), "not settled");
+        window.settle();
         assert_eq!((window.requests(), window.events()), (1, 1));
         assert!(window.acknowledge(4).is_err());
         assert!(window.into_single().is_some());
