@@ -1,6 +1,4 @@
-//! Failing disks need internals; the other tests are in `tests/logging/journal.rs`.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! Crashes and failing disks need internals; the other tests are in `tests/logging/journal.rs`.
 
 use super::*;
 
@@ -16,52 +14,6 @@ async fn messages(journal: &Journal) -> Vec<String> {
         .into_iter()
         .map(|(_, event)| event.message)
         .collect()
-}
-
-fn segment_names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".journal"))
-        .collect();
-    names.sort();
-    names
-}
-
-#[tokio::test]
-async fn failed_fsync_fails_the_append_and_starts_a_segment() {
-    let dir = tempfile::tempdir().unwrap();
-    let failing = Arc::new(AtomicBool::new(false));
-    let sync = {
-        let failing = Arc::clone(&failing);
-        Box::new(move |file: &File| {
-            if failing.load(Ordering::SeqCst) {
-                Err(io::Error::from(io::ErrorKind::StorageFull))
-            } else {
-                file.sync_data()
-            }
-        })
-    };
-    let journal =
-        Journal::open_with(dir.path().to_owned(), JournalOptions::default(), sync).unwrap();
-    journal.append(event("one")).await.unwrap();
-
-    failing.store(true, Ordering::SeqCst);
-    for lost in ["lost", "lost again"] {
-        let error = journal.append(event(lost)).await.unwrap_err();
-        assert!(matches!(error, AppendError::Disk(_)), "{error}");
-    }
-    failing.store(false, Ordering::SeqCst);
-    journal.append(event("two")).await.unwrap();
-
-    assert_eq!(
-        segment_names(dir.path()),
-        ["00000000000000000001.journal", "00000000000000000002.journal"]
-    );
-    assert_eq!(messages(&journal).await, ["one", "two"]);
-    drop(journal);
-    let journal = Journal::open(dir.path(), JournalOptions::default()).unwrap();
-    assert_eq!(messages(&journal).await, ["one", "two"]);
 }
 
 #[tokio::test]
