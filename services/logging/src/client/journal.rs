@@ -441,7 +441,7 @@ fn lock(dir: &Path) -> Result<Option<File>, StartError> {
 
 /// Creates a directory with mode 0700, or sets that mode.
 fn create_private_dir(dir: &Path) -> io::Result<()> {
-    FileSystem.create_dir(dir)?;
+    disk::create_dir(&FileSystem, dir)?;
     Owners::own().check_path(dir)?;
     if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;

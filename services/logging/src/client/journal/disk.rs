@@ -35,6 +35,24 @@ pub(super) trait DiskFile: fmt::Debug + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// Creates a directory and its missing parents durably.
+pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.create_dir(dir)?;
+    // Existing ones too: the process that created one may have been killed before the sync.
+    for dir in dir.ancestors().skip(1) {
+        match disk.sync_dir(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }) {
+            // Not readable by this user, or a file system that cannot sync directories.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                ) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 pub(super) struct FileSystem;
 
