@@ -22,7 +22,7 @@ mod writer;
 use std::{
     fs::{self, File, TryLockError},
     future::Future,
-    io,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -331,7 +331,7 @@ impl EventSource for Journal {
         let event = crate::json::to_vec(event)
             .and_then(|json| serde_json::from_slice(&json))
             .unwrap_or_else(|_| serde_json::json!(format!("{event:?}")));
-        let line = format!("{}\n", serde_json::json!({ "reason": reason, "event": event }));
+        let line = serde_json::json!({ "reason": reason, "event": event }).to_string();
         async move { blocking(move || shared.dead_letter(&line)).await }
     }
 }
@@ -397,9 +397,22 @@ impl Shared {
 
     fn dead_letter(&self, line: &str) -> io::Result<()> {
         let _held = self.closed();
-        let mut file = self.disk.open(&self.dir.join("dead-letters.jsonl"))?;
-        file.append(line.as_bytes())?;
-        file.sync()
+        let path = self.dir.join("dead-letters.jsonl");
+        let mut file = self.disk.open(&path)?;
+        let bytes = self.disk.read(&path, 0)?.1;
+        let mut end = Vec::new();
+        self.disk.read(&path, bytes.saturating_sub(1))?.0.read_to_end(&mut end)?;
+        // A crash may have torn the last line.
+        let is_whole = matches!(*end, [] | [b'\n']);
+        let separator = if is_whole { "" } else { "\n" };
+        let written =
+            file.append(format!("{separator}{line}\n").as_bytes()).and_then(|()| file.sync());
+        if written.is_err() {
+            // The retry must write these bytes again; see `Writer::write`.
+            drop(file.truncate(bytes));
+        }
+        written?;
+        self.disk.sync_dir(&self.dir)
     }
 
     fn clear(&self) -> io::Result<bool> {
