@@ -416,10 +416,13 @@ impl Shared {
     }
 
     fn clear(&self) -> io::Result<bool> {
-        let firsts = match self.segments() {
+        let (last, firsts) = match self.segments() {
             segments if segments.backlog() > 0 => return Ok(false),
-            segments => segments.first_records(),
+            segments => (segments.last(), segments.first_records()),
         };
+        // Record numbers continue from the checkpoint. It may be behind after an error, or not
+        // durable if the process that wrote it was killed.
+        checkpoint::write(&*self.disk, &self.dir, last)?;
         for first in firsts {
             self.disk.remove(&segments::path(&self.dir, first))?;
         }
