@@ -338,6 +338,8 @@ impl EventSource for Journal {
 
 impl Shared {
     fn open(disk: Arc<dyn Disk>, dir: PathBuf, options: JournalOptions) -> io::Result<Self> {
+        // A killed process may have replaced the checkpoint without syncing its name.
+        disk.sync_dir(&dir)?;
         let acknowledged = checkpoint::read(&*disk, &dir)?;
         let replayed = if options.replay_retained { options.retained_events } else { 0 };
         let segments = Segments::open(&*disk, &dir, acknowledged, replayed)?;
@@ -420,8 +422,7 @@ impl Shared {
             segments if segments.backlog() > 0 => return Ok(false),
             segments => (segments.last(), segments.first_records()),
         };
-        // Record numbers continue from the checkpoint. It may be behind after an error, or not
-        // durable if the process that wrote it was killed.
+        // Record numbers continue from the checkpoint, which is behind after a failed write.
         checkpoint::write(&*self.disk, &self.dir, last)?;
         for first in firsts {
             self.disk.remove(&segments::path(&self.dir, first))?;
