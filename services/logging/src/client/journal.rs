@@ -12,6 +12,20 @@
 //!   count as acknowledged.
 //! - If `acknowledged` is missing or corrupt, all remaining records are sent again.
 
+/// Whether a test planted this fault; see `tests/mutants.rs`.
+#[cfg(test)]
+macro_rules! planted {
+    ($mutant:ident) => {
+        $crate::client::journal::tests::is_planted($crate::client::journal::tests::Mutant::$mutant)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 mod checkpoint;
 mod disk;
 mod metrics;
@@ -380,6 +394,9 @@ impl Shared {
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
         // During a replay, the checkpoint is already ahead.
         if acknowledged > on_disk {
+            if planted!(SegmentDeletedBeforeCheckpoint) {
+                self.delete_obsolete(acknowledged);
+            }
             checkpoint::write(&*self.disk, &self.dir, acknowledged)?;
             self.delete_obsolete(acknowledged);
         }
@@ -405,11 +422,11 @@ impl Shared {
         let mut end = Vec::new();
         self.disk.read(&path, bytes.saturating_sub(1))?.0.read_to_end(&mut end)?;
         // A crash may have torn the last line.
-        let is_whole = matches!(*end, [] | [b'\n']);
+        let is_whole = matches!(*end, [] | [b'\n']) || planted!(TornDeadLetterContinued);
         let separator = if is_whole { "" } else { "\n" };
         let written =
             file.append(format!("{separator}{line}\n").as_bytes()).and_then(|()| file.sync());
-        if written.is_err() {
+        if written.is_err() && !planted!(FailedDeadLetterKept) {
             // The retry must write these bytes again; see `Writer::write`.
             drop(file.truncate(bytes));
         }
@@ -423,7 +440,9 @@ impl Shared {
             segments => (segments.last(), segments.first_records()),
         };
         // Record numbers continue from the checkpoint, which is behind after a failed write.
-        checkpoint::write(&*self.disk, &self.dir, last)?;
+        if !planted!(ClearedWithoutCheckpoint) {
+            checkpoint::write(&*self.disk, &self.dir, last)?;
+        }
         for first in firsts {
             self.disk.remove(&segments::path(&self.dir, first))?;
         }

@@ -29,7 +29,8 @@ pub(super) fn read(disk: &dyn Disk, dir: &Path) -> io::Result<u64> {
 }
 
 pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
-    let new = dir.join(NEW_NAME);
+    let number = number + u64::from(planted!(CheckpointTooHigh));
+    let new = dir.join(if planted!(CheckpointInPlace) { NAME } else { NEW_NAME });
     disk.remove(&new)?;
     let mut file = disk.open(&new)?;
     file.append(format(number).as_bytes())?;

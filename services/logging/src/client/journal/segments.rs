@@ -70,7 +70,7 @@ impl Segments {
             disk.open(&path(dir, *last.key()))?.sync()?;
             let tail = read_tail(disk, dir, *last.key())?;
             // Record numbers are never reused, not even those of deleted or corrupt records.
-            durable = durable.max(tail.last);
+            durable = if planted!(RecordNumberReused) { tail.last } else { durable.max(tail.last) };
             last.insert(tail.bytes);
         }
         let mut segments = Self {
@@ -140,6 +140,7 @@ impl Segments {
     /// Returns segments without unacknowledged records or the last `retained` ones; never the last.
     pub(super) fn apply_checkpoint(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
         self.acknowledged = acknowledged;
+        let retained = if planted!(RetainedSegmentDeleted) { 0 } else { retained };
         let needed = acknowledged.saturating_sub(retained) + 1;
         let firsts: Vec<u64> = self.segments_by_first.keys().copied().collect();
         let obsolete: Vec<u64> =

@@ -1,5 +1,17 @@
 //! Crashes and failing disks need internals; the other tests are in `tests/logging/journal.rs`.
 
+mod crash_points;
+mod model;
+mod mutants;
+mod random;
+mod seeds;
+mod sim_disk;
+mod simulation;
+
+use merch_chassis::file_permissions::parent_dir;
+
+pub(super) use self::mutants::{Mutant, is_planted};
+use self::sim_disk::{Fault, SimDisk};
 use super::*;
 
 fn event(message: &str) -> LogMessage {
@@ -14,6 +26,34 @@ async fn messages(journal: &Journal) -> Vec<String> {
         .into_iter()
         .map(|(_, event)| event.message)
         .collect()
+}
+
+#[tokio::test]
+async fn failed_fsync_fails_the_append_and_starts_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(false);
+    disk::create_dir(&disk, dir.path()).unwrap();
+    let open = || {
+        let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
+        let options = JournalOptions::default();
+        Journal::open_locked(Arc::new(disk.clone()), dir.path().to_owned(), lock, options).unwrap()
+    };
+    let journal = open();
+    journal.append(event("one")).await.unwrap();
+
+    // The sync of the segment, and of the directory with the next one.
+    for fault in [Fault::Dropped, Fault::Failed] {
+        disk.inject([(disk.operations().len() + 1, fault)].into());
+        let error = journal.append(event("lost")).await.unwrap_err();
+        assert!(matches!(error, AppendError::Disk(_)), "{error}");
+    }
+    journal.append(event("two")).await.unwrap();
+
+    let segments = || segments::list(&disk, dir.path()).unwrap();
+    assert_eq!(segments(), [1, 2]);
+    assert_eq!(messages(&journal).await, ["one", "two"]);
+    drop(journal);
+    assert_eq!(messages(&open()).await, ["one", "two"]);
 }
 
 #[tokio::test]

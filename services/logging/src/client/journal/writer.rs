@@ -39,7 +39,7 @@ impl Capacity {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     /// `None` if the next group starts a new segment.
-    active: Option<ActiveSegment>,
+    pub(super) active: Option<ActiveSegment>,
     full: bool,
 }
 
@@ -83,6 +83,9 @@ impl Writer {
             tracing::info!(bytes = capacity.backlog, "the journal accepts log events again");
         }
         let count = pending.len() as u64;
+        if planted!(AppendReturnsBeforeSync) {
+            pending.drain(..).for_each(|done: Done| drop(done.send(Ok(()))));
+        }
         let outcome = self.write(&records, count).map_err(|error| {
             metrics::FAILED.inc();
             tracing::error!(
@@ -119,7 +122,11 @@ impl Writer {
         // After a failed fsync the kernel may mark dirty pages as clean, and a later fsync would
         // succeed without them. So the segment is only kept after a success.
         if let Err(error) = active.file.append(records).and_then(|()| active.file.sync()) {
-            self.discard_partial_write(active);
+            if planted!(SegmentKeptAfterFailedSync) {
+                self.active = Some(active);
+            } else {
+                self.discard_partial_write(active);
+            }
             return Err(error);
         }
         active.bytes += records.len() as u64;
