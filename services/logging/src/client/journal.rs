@@ -6,13 +6,28 @@
 //! `dead-letters.jsonl`; and a lock.
 //!
 //! Recovery:
-//! - A torn tail, left by a crash before `append` returned, is cut off.
+//! - A torn tail, left by a crash before `append` returned, is ignored. New records go to a new
+//!   segment, so recovery writes nothing.
 //! - After a checksum error, the rest of the segment is skipped; the file is kept until its records
 //!   count as acknowledged.
 //! - If `acknowledged` is missing or corrupt, all remaining records are sent again.
 
+/// Whether a test planted this fault; see `tests/mutants.rs`.
+#[cfg(test)]
+macro_rules! planted {
+    ($mutant:ident) => {
+        $crate::client::journal::tests::is_planted($crate::client::journal::tests::Mutant::$mutant)
+    };
+}
+#[cfg(not(test))]
+macro_rules! planted {
+    ($mutant:ident) => {
+        false
+    };
+}
+
 mod checkpoint;
-mod files;
+mod disk;
 mod metrics;
 mod record;
 mod segments;
@@ -21,21 +36,26 @@ mod writer;
 use std::{
     fs::{self, File, TryLockError},
     future::Future,
-    io::{self, Write as _},
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
-use merch_chassis::{StartError, file_permissions::open_lock};
+use merch_chassis::{
+    StartError,
+    file_permissions::{Owners, open_lock},
+};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::spawn_blocking,
 };
 
 use self::{
+    disk::{Disk, FileSystem},
     segments::{Position, Segments},
-    writer::{Append, SyncFile, Writer},
+    writer::{Append, Writer},
 };
 use super::{EventSource, OldestEvent, SourceError};
 use crate::{proto::LogMessage, rules};
@@ -118,6 +138,7 @@ struct OpenJournal {
 
 #[derive(Debug)]
 struct Shared {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: JournalOptions,
     segments: Mutex<Segments>,
@@ -133,7 +154,15 @@ impl Journal {
     /// # Errors
     /// If the directory is not usable, or another process has locked it.
     pub fn open(dir: impl Into<PathBuf>, options: JournalOptions) -> Result<Self, StartError> {
-        Self::open_with(dir.into(), options, Box::new(File::sync_data))
+        let dir = dir.into();
+        let lock = lock(&dir)?.ok_or_else(|| {
+            StartError::new(format!(
+                "the journal in {} is in use by another process; stop that one, or give each its \
+                 own data directory (--data-dir)",
+                dir.display()
+            ))
+        })?;
+        Self::open_locked(Arc::new(FileSystem), dir, lock, options)
     }
 
     /// Like [`Self::open`], but returns `None` if another process has the lock.
@@ -146,34 +175,16 @@ impl Journal {
     ) -> Result<Option<Self>, StartError> {
         let dir = dir.into();
         match lock(&dir)? {
-            Some(lock) => {
-                Self::open_locked(dir, lock, options, Box::new(File::sync_data)).map(Some)
-            }
+            Some(lock) => Self::open_locked(Arc::new(FileSystem), dir, lock, options).map(Some),
             None => Ok(None),
         }
     }
 
-    /// `sync` is for tests of failing disks.
-    fn open_with(
-        dir: PathBuf,
-        options: JournalOptions,
-        sync: SyncFile,
-    ) -> Result<Self, StartError> {
-        let lock = lock(&dir)?.ok_or_else(|| {
-            StartError::new(format!(
-                "the journal in {} is in use by another process; stop that one, or give each its \
-                 own data directory (--data-dir)",
-                dir.display()
-            ))
-        })?;
-        Self::open_locked(dir, lock, options, sync)
-    }
-
     fn open_locked(
+        disk: Arc<dyn Disk>,
         dir: PathBuf,
         lock: File,
         options: JournalOptions,
-        sync: SyncFile,
     ) -> Result<Self, StartError> {
         let open_error = |error: io::Error| {
             StartError::new(format!(
@@ -182,22 +193,9 @@ impl Journal {
                 dir.display()
             ))
         };
-        let acknowledged = checkpoint::read(&dir).map_err(open_error)?;
-        let replayed = if options.replay_retained { options.retained_events } else { 0 };
-        let (segments, current) =
-            Segments::open(&dir, acknowledged, replayed, options.segment_bytes)
-                .map_err(open_error)?;
-        let shared = Arc::new(Shared {
-            dir: dir.clone(),
-            options,
-            segments: Mutex::new(segments),
-            changed: Notify::new(),
-            closed: Mutex::new(false),
-            backlog: metrics::Backlog::default(),
-        });
-        shared.backlog.report(&shared.segments());
+        let shared = Arc::new(Shared::open(disk, dir.clone(), options).map_err(open_error)?);
         let (appends, queue) = mpsc::channel(APPEND_QUEUE);
-        let writer = Writer::new(Arc::clone(&shared), current, sync);
+        let writer = Writer::new(Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(queue))
@@ -247,15 +245,9 @@ impl Journal {
         // Duplicated, so that the directory stays locked after `open` is dropped.
         let lock = open.lock.try_clone()?;
         drop(open);
-        let obsolete = match shared.segments() {
-            segments if segments.backlog() > 0 => return Ok(false),
-            segments => segments.first_records(),
-        };
-        for first in obsolete {
-            fs::remove_file(segments::path(&shared.dir, first))?;
-        }
+        let cleared = shared.clear();
         drop(lock);
-        Ok(true)
+        cleared
     }
 
     /// Returns whether the directory has a segment.
@@ -263,7 +255,7 @@ impl Journal {
     /// # Errors
     /// If the directory cannot be read.
     pub fn may_hold_events(dir: &Path) -> io::Result<bool> {
-        segments::has_segment(dir)
+        segments::has_segment(&FileSystem, dir)
     }
 
     /// Returns the number of unacknowledged events.
@@ -307,10 +299,7 @@ impl EventSource for Journal {
             if !shared.segments().has_records_after(after.as_ref()) {
                 return Ok(Vec::new());
             }
-            let events = blocking(move || {
-                segments::read(&shared.dir, &shared.segments, after, limit, MAX_READ_BYTES)
-            })
-            .await?;
+            let events = blocking(move || shared.read(after, limit)).await?;
             Ok(events
                 .into_iter()
                 .map(|(position, event)| (JournalPosition(position), event))
@@ -356,18 +345,45 @@ impl EventSource for Journal {
         let event = crate::json::to_vec(event)
             .and_then(|json| serde_json::from_slice(&json))
             .unwrap_or_else(|_| serde_json::json!(format!("{event:?}")));
-        let line = format!("{}\n", serde_json::json!({ "reason": reason, "event": event }));
+        let line = serde_json::json!({ "reason": reason, "event": event }).to_string();
         async move { blocking(move || shared.dead_letter(&line)).await }
     }
 }
 
 impl Shared {
+    fn open(disk: Arc<dyn Disk>, dir: PathBuf, options: JournalOptions) -> io::Result<Self> {
+        // A killed process may have replaced the checkpoint without syncing its name.
+        disk.sync_dir(&dir)?;
+        let acknowledged = checkpoint::read(&*disk, &dir)?;
+        let replayed = if options.replay_retained { options.retained_events } else { 0 };
+        let segments = Segments::open(&*disk, &dir, acknowledged, replayed)?;
+        let backlog = metrics::Backlog::default();
+        backlog.report(&segments);
+        Ok(Self {
+            disk,
+            dir,
+            options,
+            segments: Mutex::new(segments),
+            changed: Notify::new(),
+            closed: Mutex::new(false),
+            backlog,
+        })
+    }
+
     fn segments(&self) -> MutexGuard<'_, Segments> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn closed(&self) -> MutexGuard<'_, bool> {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> io::Result<Vec<(Position, LogMessage)>> {
+        segments::read(&*self.disk, &self.dir, &self.segments, after, limit, MAX_READ_BYTES)
     }
 
     fn acknowledge(&self, last: Position) -> io::Result<()> {
@@ -378,32 +394,65 @@ impl Shared {
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
         // During a replay, the checkpoint is already ahead.
         if acknowledged > on_disk {
-            checkpoint::write(&self.dir, acknowledged)?;
-            let obsolete =
-                self.segments().apply_checkpoint(acknowledged, self.options.retained_events);
-            for first in obsolete {
-                // A remaining file is deleted after the next start.
-                if let Err(error) = fs::remove_file(segments::path(&self.dir, first)) {
-                    tracing::warn!(%error, "failed to delete an obsolete journal segment");
-                }
+            if planted!(SegmentDeletedBeforeCheckpoint) {
+                self.delete_obsolete(acknowledged);
             }
+            checkpoint::write(&*self.disk, &self.dir, acknowledged)?;
+            self.delete_obsolete(acknowledged);
         }
         self.backlog.report(&self.segments());
         Ok(())
     }
 
+    fn delete_obsolete(&self, acknowledged: u64) {
+        let obsolete = self.segments().apply_checkpoint(acknowledged, self.options.retained_events);
+        for first in obsolete {
+            // A remaining file is deleted after the next start.
+            if let Err(error) = self.disk.remove(&segments::path(&self.dir, first)) {
+                tracing::warn!(%error, "failed to delete an obsolete journal segment");
+            }
+        }
+    }
+
     fn dead_letter(&self, line: &str) -> io::Result<()> {
         let _held = self.closed();
-        let mut file =
-            files::private().append(true).create(true).open(self.dir.join("dead-letters.jsonl"))?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()
+        let path = self.dir.join("dead-letters.jsonl");
+        let mut file = self.disk.open(&path)?;
+        let bytes = self.disk.read(&path, 0)?.1;
+        let mut end = Vec::new();
+        self.disk.read(&path, bytes.saturating_sub(1))?.0.read_to_end(&mut end)?;
+        // A crash may have torn the last line.
+        let is_whole = matches!(*end, [] | [b'\n']) || planted!(TornDeadLetterContinued);
+        let separator = if is_whole { "" } else { "\n" };
+        let written =
+            file.append(format!("{separator}{line}\n").as_bytes()).and_then(|()| file.sync());
+        if written.is_err() && !planted!(FailedDeadLetterKept) {
+            // The retry must write these bytes again; see `Writer::write`.
+            drop(file.truncate(bytes));
+        }
+        written?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn clear(&self) -> io::Result<bool> {
+        let (last, firsts) = match self.segments() {
+            segments if segments.backlog() > 0 => return Ok(false),
+            segments => (segments.last(), segments.first_records()),
+        };
+        // Record numbers continue from the checkpoint, which is behind after a failed write.
+        if !planted!(ClearedWithoutCheckpoint) {
+            checkpoint::write(&*self.disk, &self.dir, last)?;
+        }
+        for first in firsts {
+            self.disk.remove(&segments::path(&self.dir, first))?;
+        }
+        Ok(true)
     }
 }
 
 /// Returns `None` if another process has locked the directory.
 fn lock(dir: &Path) -> Result<Option<File>, StartError> {
-    files::create_directory(dir).map_err(|error| {
+    create_private_dir(dir).map_err(|error| {
         StartError::new(format!(
             "the journal's directory {} cannot be used: {error}; \
              expected a directory of this user, or a parent directory that it may write",
@@ -424,6 +473,16 @@ fn lock(dir: &Path) -> Result<Option<File>, StartError> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(open_error(error)),
     }
+}
+
+/// Creates a directory with mode 0700, or sets that mode.
+fn create_private_dir(dir: &Path) -> io::Result<()> {
+    disk::create_dir(&FileSystem, dir)?;
+    Owners::own().check_path(dir)?;
+    if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

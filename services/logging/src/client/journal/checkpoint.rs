@@ -1,15 +1,20 @@
 //! The number of the last acknowledged record; replaced atomically.
 
-use std::{fs, io, path::Path};
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
 
-use merch_chassis::file_permissions::write_atomically;
+use super::disk::Disk;
 
 const NAME: &str = "acknowledged";
+const NEW_NAME: &str = "acknowledged.new";
 
 /// A missing or corrupt file counts as 0: all remaining events are sent again.
-pub(super) fn read(dir: &Path) -> io::Result<u64> {
-    let bytes = match fs::read(dir.join(NAME)) {
-        Ok(bytes) => bytes,
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> io::Result<u64> {
+    let mut bytes = Vec::new();
+    match disk.read(&dir.join(NAME), 0) {
+        Ok((mut file, _)) => file.read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
@@ -23,8 +28,15 @@ pub(super) fn read(dir: &Path) -> io::Result<u64> {
     Ok(number.unwrap_or(0))
 }
 
-pub(super) fn write(dir: &Path, number: u64) -> io::Result<()> {
-    write_atomically(&dir.join(NAME), format(number).as_bytes(), 0o600)
+pub(super) fn write(disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<()> {
+    let number = number + u64::from(planted!(CheckpointTooHigh));
+    let new = dir.join(if planted!(CheckpointInPlace) { NAME } else { NEW_NAME });
+    disk.remove(&new)?;
+    let mut file = disk.open(&new)?;
+    file.append(format(number).as_bytes())?;
+    file.sync()?;
+    disk.rename(&new, &dir.join(NAME))?;
+    disk.sync_dir(dir)
 }
 
 fn format(number: u64) -> String {

@@ -5,14 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    files,
+    disk::{Disk, DiskFile},
     record::{self, RecordRead},
 };
 use crate::proto::LogMessage;
@@ -34,7 +33,7 @@ pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
 #[derive(Debug)]
 pub(super) struct ActiveSegment {
     pub(super) first: u64,
-    pub(super) file: File,
+    pub(super) file: Box<dyn DiskFile>,
     /// Bytes of durable records.
     pub(super) bytes: u64,
 }
@@ -54,29 +53,25 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Scans the directory and recovers its tail. Returns the segment to append to, unless a new
-    /// one is due.
+    /// Scans the directory and recovers its tail.
     pub(super) fn open(
+        disk: &dyn Disk,
         dir: &Path,
         acknowledged: u64,
         replayed: u64,
-        segment_bytes: u64,
-    ) -> io::Result<(Self, Option<ActiveSegment>)> {
-        let mut segments_by_first = list(dir)?;
+    ) -> io::Result<Self> {
+        let mut segments_by_first = BTreeMap::new();
+        for first in list(disk, dir)? {
+            segments_by_first.insert(first, disk.read(&path(dir, first), 0)?.1);
+        }
         let mut durable = acknowledged;
-        let mut active = None;
         if let Some(mut last) = segments_by_first.last_entry() {
-            let first = *last.key();
-            let end = recover_tail(dir, first)?;
-            durable = durable.max(end.last);
+            // The records of a killed process may only be in the page cache.
+            disk.open(&path(dir, *last.key()))?.sync()?;
+            let tail = read_tail(disk, dir, *last.key())?;
             // Record numbers are never reused, not even those of deleted or corrupt records.
-            if end.appendable {
-                last.insert(end.bytes);
-            }
-            if end.appendable && end.last == durable && end.bytes < segment_bytes {
-                let file = files::private().append(true).open(path(dir, first))?;
-                active = Some(ActiveSegment { first, file, bytes: end.bytes });
-            }
+            durable = if planted!(RecordNumberReused) { tail.last } else { durable.max(tail.last) };
+            last.insert(tail.bytes);
         }
         let mut segments = Self {
             segments_by_first,
@@ -85,8 +80,8 @@ impl Segments {
             acknowledged,
             reported_corruption: None,
         };
-        segments.start = segments.locate(dir, acknowledged.saturating_sub(replayed))?;
-        Ok((segments, active))
+        segments.start = segments.locate(disk, dir, acknowledged.saturating_sub(replayed))?;
+        Ok(segments)
     }
 
     pub(super) fn first_records(&self) -> Vec<u64> {
@@ -115,8 +110,8 @@ impl Segments {
         after.unwrap_or(&self.start).number < self.durable
     }
 
-    pub(super) fn next(&self) -> u64 {
-        self.durable + 1
+    pub(super) fn last(&self) -> u64 {
+        self.durable
     }
 
     pub(super) fn add_segment(&mut self, first: u64) {
@@ -145,6 +140,7 @@ impl Segments {
     /// Returns segments without unacknowledged records or the last `retained` ones; never the last.
     pub(super) fn apply_checkpoint(&mut self, acknowledged: u64, retained: u64) -> Vec<u64> {
         self.acknowledged = acknowledged;
+        let retained = if planted!(RetainedSegmentDeleted) { 0 } else { retained };
         let needed = acknowledged.saturating_sub(retained) + 1;
         let firsts: Vec<u64> = self.segments_by_first.keys().copied().collect();
         let obsolete: Vec<u64> =
@@ -156,12 +152,12 @@ impl Segments {
     }
 
     /// Returns the position after record `number`, or before the first record after it.
-    fn locate(&self, dir: &Path, number: u64) -> io::Result<Position> {
+    fn locate(&self, disk: &dyn Disk, dir: &Path, number: u64) -> io::Result<Position> {
         let Some((&first, _)) = self.segments_by_first.range(..=number + 1).next_back() else {
             return Ok(Position { number, segment: 0, offset: 0 });
         };
         let mut at = Position { number: first - 1, segment: first, offset: 0 };
-        let mut segment = Reader::open(dir, &at, u64::MAX)?;
+        let mut segment = Reader::open(disk, dir, &at, u64::MAX)?;
         while at.number < number
             && let RecordRead::Record(_, bytes) = segment.next()?
         {
@@ -174,6 +170,7 @@ impl Segments {
 
 /// Reads from `after`, or from the start position. Only a single larger event exceeds `bytes`.
 pub(super) fn read(
+    disk: &dyn Disk,
     dir: &Path,
     segments: &Mutex<Segments>,
     after: Option<Position>,
@@ -201,7 +198,7 @@ pub(super) fn read(
         if at.number >= end {
             continue;
         }
-        let mut segment = Reader::open(dir, &at, durable_bytes)?;
+        let mut segment = Reader::open(disk, dir, &at, durable_bytes)?;
         while at.number < end {
             if events.len() >= limit || size >= bytes {
                 return Ok(events);
@@ -239,18 +236,16 @@ pub(super) fn read(
 }
 
 struct Reader {
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Read>>,
     left: u64,
 }
 
 impl Reader {
-    fn open(dir: &Path, at: &Position, bytes: u64) -> io::Result<Self> {
-        let mut file = File::open(path(dir, at.segment))?;
-        let length = file.metadata()?.len().min(bytes);
-        file.seek(SeekFrom::Start(at.offset))?;
+    fn open(disk: &dyn Disk, dir: &Path, at: &Position, bytes: u64) -> io::Result<Self> {
+        let (file, size) = disk.read(&path(dir, at.segment), at.offset)?;
         Ok(Self {
             file: BufReader::with_capacity(64 * 1024, file),
-            left: length.saturating_sub(at.offset),
+            left: size.min(bytes).saturating_sub(at.offset),
         })
     }
 
@@ -263,69 +258,55 @@ impl Reader {
     }
 }
 
-/// First record → file size.
-fn list(dir: &Path) -> io::Result<BTreeMap<u64, u64>> {
-    let mut segments = BTreeMap::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let first: Option<u64> = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(SUFFIX))
-            .filter(|digits| digits.len() == 20)
-            .and_then(|digits| digits.parse().ok());
-        if let Some(first) = first.filter(|first| *first > 0) {
-            segments.insert(first, entry.metadata()?.len());
-        }
-    }
-    Ok(segments)
+/// Returns the first record of each segment.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
+    let first = |name: &str| -> Option<u64> {
+        let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?;
+        digits.parse().ok().filter(|first| *first > 0)
+    };
+    let names = disk.list(dir)?;
+    Ok(names.iter().filter_map(|name| first(name.to_str()?)).collect())
 }
 
-pub(super) fn has_segment(dir: &Path) -> io::Result<bool> {
-    Ok(!list(dir)?.is_empty())
+pub(super) fn has_segment(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    Ok(!list(disk, dir)?.is_empty())
 }
 
 struct Tail {
     /// The number of the last record, or the highest number that corruption may hide.
     last: u64,
+    /// Without a torn write.
     bytes: u64,
-    appendable: bool,
 }
 
-/// Cuts off a torn tail; corruption before valid records is left for [`read`] to report.
-fn recover_tail(dir: &Path, first: u64) -> io::Result<Tail> {
+/// Finds the end of the last segment. Corruption before valid records is left for [`read`] to
+/// report.
+fn read_tail(disk: &dyn Disk, dir: &Path, first: u64) -> io::Result<Tail> {
     let mut at = Position { number: first - 1, segment: first, offset: 0 };
-    let mut segment = Reader::open(dir, &at, u64::MAX)?;
+    let mut segment = Reader::open(disk, dir, &at, u64::MAX)?;
     let reason = loop {
         match segment.next()? {
             RecordRead::Record(_, bytes) => {
                 at.number += 1;
                 at.offset += bytes;
             }
-            RecordRead::End => {
-                return Ok(Tail { last: at.number, bytes: at.offset, appendable: true });
-            }
+            RecordRead::End => return Ok(Tail { last: at.number, bytes: at.offset }),
             RecordRead::Corrupt(reason) => break reason,
         }
     };
     let path = path(dir, first);
     let mut rest = Vec::new();
-    let mut file = files::private().read(true).write(true).open(&path)?;
-    file.seek(SeekFrom::Start(at.offset))?;
-    file.read_to_end(&mut rest)?;
+    disk.read(&path, at.offset)?.0.read_to_end(&mut rest)?;
     if record::contains_record(&rest[1..]) {
-        // Valid records follow, so this is not a torn write; keep the bytes.
+        // Valid records follow, so this is not a torn write.
         return Ok(Tail {
             last: at.number + (rest.len() / record::MIN_RECORD) as u64,
-            bytes: at.offset,
-            appendable: false,
+            bytes: at.offset + rest.len() as u64,
         });
     }
     tracing::warn!(
-        segment = %path.display(), byte = at.offset, dropped_bytes = rest.len(), reason,
-        "cutting off an incomplete record at the end of the journal"
+        segment = %path.display(), byte = at.offset, ignored_bytes = rest.len(), reason,
+        "ignoring an incomplete record at the end of the journal"
     );
-    file.set_len(at.offset)?;
-    file.sync_all()?;
-    Ok(Tail { last: at.number, bytes: at.offset, appendable: true })
+    Ok(Tail { last: at.number, bytes: at.offset })
 }

@@ -1,7 +1,17 @@
-//! Failing disks need internals; the other tests are in `tests/logging/journal.rs`.
+//! Crashes and failing disks need internals; the other tests are in `tests/logging/journal.rs`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod crash_points;
+mod model;
+mod mutants;
+mod random;
+mod seeds;
+mod sim_disk;
+mod simulation;
 
+use merch_chassis::file_permissions::parent_dir;
+
+pub(super) use self::mutants::{Mutant, is_planted};
+use self::sim_disk::{Fault, SimDisk};
 use super::*;
 
 fn event(message: &str) -> LogMessage {
@@ -18,50 +28,32 @@ async fn messages(journal: &Journal) -> Vec<String> {
         .collect()
 }
 
-fn segment_names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".journal"))
-        .collect();
-    names.sort();
-    names
-}
-
 #[tokio::test]
 async fn failed_fsync_fails_the_append_and_starts_a_segment() {
     let dir = tempfile::tempdir().unwrap();
-    let failing = Arc::new(AtomicBool::new(false));
-    let sync = {
-        let failing = Arc::clone(&failing);
-        Box::new(move |file: &File| {
-            if failing.load(Ordering::SeqCst) {
-                Err(io::Error::from(io::ErrorKind::StorageFull))
-            } else {
-                file.sync_data()
-            }
-        })
+    let disk = SimDisk::new(false);
+    disk::create_dir(&disk, dir.path()).unwrap();
+    let open = || {
+        let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
+        let options = JournalOptions::default();
+        Journal::open_locked(Arc::new(disk.clone()), dir.path().to_owned(), lock, options).unwrap()
     };
-    let journal =
-        Journal::open_with(dir.path().to_owned(), JournalOptions::default(), sync).unwrap();
+    let journal = open();
     journal.append(event("one")).await.unwrap();
 
-    failing.store(true, Ordering::SeqCst);
-    for lost in ["lost", "lost again"] {
-        let error = journal.append(event(lost)).await.unwrap_err();
+    // The sync of the segment, and of the directory with the next one.
+    for fault in [Fault::Dropped, Fault::Failed] {
+        disk.inject([(disk.operations().len() + 1, fault)].into());
+        let error = journal.append(event("lost")).await.unwrap_err();
         assert!(matches!(error, AppendError::Disk(_)), "{error}");
     }
-    failing.store(false, Ordering::SeqCst);
     journal.append(event("two")).await.unwrap();
 
-    assert_eq!(
-        segment_names(dir.path()),
-        ["00000000000000000001.journal", "00000000000000000002.journal"]
-    );
+    let segments = || segments::list(&disk, dir.path()).unwrap();
+    assert_eq!(segments(), [1, 2]);
     assert_eq!(messages(&journal).await, ["one", "two"]);
     drop(journal);
-    let journal = Journal::open(dir.path(), JournalOptions::default()).unwrap();
-    assert_eq!(messages(&journal).await, ["one", "two"]);
+    assert_eq!(messages(&open()).await, ["one", "two"]);
 }
 
 #[tokio::test]

@@ -1,26 +1,22 @@
 //! Group commit: one fsync for all waiting appends.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use tokio::sync::{mpsc::Receiver, oneshot};
 
 use super::{
-    AppendError, Shared, files, metrics,
+    AppendError, Shared, metrics,
     segments::{self, ActiveSegment},
 };
 
 /// Exceeded only by a single larger record.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
-pub(super) type SyncFile = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
+type Done = oneshot::Sender<Result<(), AppendError>>;
 
 pub(super) struct Append {
     pub(super) record: Vec<u8>,
-    pub(super) done: oneshot::Sender<Result<(), AppendError>>,
+    pub(super) done: Done,
 }
 
 struct Capacity {
@@ -43,63 +39,69 @@ impl Capacity {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     /// `None` if the next group starts a new segment.
-    active: Option<ActiveSegment>,
-    sync: SyncFile,
+    pub(super) active: Option<ActiveSegment>,
     full: bool,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, active: Option<ActiveSegment>, sync: SyncFile) -> Self {
-        Self { shared, active, sync, full: false }
+    /// The first group starts a segment. The name of another process's segment may not be durable,
+    /// and after a failed fsync its page cache may differ from the disk.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, active: None, full: false }
     }
 
     pub(super) fn run(mut self, mut queue: Receiver<Append>) {
         while let Some(first) = queue.blocking_recv() {
-            let backlog = self.shared.segments().backlog_bytes();
-            let mut capacity = Capacity { backlog, max: self.shared.options.max_backlog_bytes };
-            let (mut records, mut pending) = (Vec::new(), Vec::new());
-            let mut next = Some(first);
-            while let Some(append) = next.take() {
-                match capacity.reserve(append.record.len()) {
-                    Ok(()) => {
-                        records.extend_from_slice(&append.record);
-                        pending.push(append.done);
-                    }
-                    // Write the group now, even if refused appends keep arriving.
-                    Err(full) => {
-                        self.refuse(append, full);
-                        break;
-                    }
-                }
-                if records.len() < GROUP_BYTES {
-                    next = queue.try_recv().ok();
-                }
+            self.commit(first, || queue.try_recv().ok());
+        }
+    }
+
+    /// Writes and syncs one group: `first`, and what `next` returns.
+    pub(super) fn commit(&mut self, first: Append, mut next: impl FnMut() -> Option<Append>) {
+        let backlog = self.shared.segments().backlog_bytes();
+        let mut capacity = Capacity { backlog, max: self.shared.options.max_backlog_bytes };
+        let (mut records, mut pending) = (Vec::new(), Vec::new());
+        let mut append = Some(first);
+        while let Some(Append { record, done }) = append.take() {
+            if let Err(full) = capacity.reserve(record.len()) {
+                // Write the group now, even if refused appends keep arriving.
+                self.refuse(done, full);
+                break;
             }
-            if pending.is_empty() {
-                continue;
+            records.extend_from_slice(&record);
+            pending.push(done);
+            if records.len() < GROUP_BYTES {
+                append = next();
             }
-            // Hysteresis: near the limit the state would flap.
-            if self.full && capacity.backlog < capacity.max / 2 {
-                self.full = false;
-                tracing::info!(bytes = capacity.backlog, "the journal accepts log events again");
-            }
-            let outcome = self.write(&records, pending.len() as u64).map_err(|error| {
-                metrics::FAILED.inc();
-                tracing::error!(
-                    %error,
-                    dir = %self.shared.dir.display(),
-                    "failed to write the journal"
-                );
-                AppendError::Disk(Arc::new(error))
-            });
-            for done in pending {
-                drop(done.send(outcome.clone()));
-            }
+        }
+        if pending.is_empty() {
+            return;
+        }
+        // Hysteresis: near the limit the state would flap.
+        if self.full && capacity.backlog < capacity.max / 2 {
+            self.full = false;
+            tracing::info!(bytes = capacity.backlog, "the journal accepts log events again");
+        }
+        let count = pending.len() as u64;
+        if planted!(AppendReturnsBeforeSync) {
+            pending.drain(..).for_each(|done: Done| drop(done.send(Ok(()))));
+        }
+        let outcome = self.write(&records, count).map_err(|error| {
+            metrics::FAILED.inc();
+            tracing::error!(
+                %error,
+                dir = %self.shared.dir.display(),
+                "failed to write the journal"
+            );
+            AppendError::Disk(Arc::new(error))
+        });
+        for done in pending {
+            drop(done.send(outcome.clone()));
         }
     }
 
     /// Logs only the first refusal, because clients may cause any number.
-    fn refuse(&mut self, append: Append, full: AppendError) {
+    fn refuse(&mut self, done: Done, full: AppendError) {
         metrics::REFUSED.inc();
         if !self.full {
             self.full = true;
@@ -109,7 +111,7 @@ impl Writer {
                 "journal full; refusing log events until some are acknowledged"
             );
         }
-        drop(append.done.send(Err(full)));
+        drop(done.send(Err(full)));
     }
 
     fn write(&mut self, records: &[u8], count: u64) -> io::Result<()> {
@@ -119,9 +121,12 @@ impl Writer {
         };
         // After a failed fsync the kernel may mark dirty pages as clean, and a later fsync would
         // succeed without them. So the segment is only kept after a success.
-        if let Err(error) = active.file.write_all(records).and_then(|()| (self.sync)(&active.file))
-        {
-            self.discard_partial_write(&active);
+        if let Err(error) = active.file.append(records).and_then(|()| active.file.sync()) {
+            if planted!(SegmentKeptAfterFailedSync) {
+                self.active = Some(active);
+            } else {
+                self.discard_partial_write(active);
+            }
             return Err(error);
         }
         active.bytes += records.len() as u64;
@@ -139,27 +144,24 @@ impl Writer {
 
     /// The directory entry is durable before the first record.
     fn create_segment(&self) -> io::Result<ActiveSegment> {
-        let first = self.shared.segments().next();
+        let first = self.shared.segments().last() + 1;
         // Has no durable record, because none has this number.
         let path = segments::path(&self.shared.dir, first);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let file = files::private().append(true).create_new(true).open(path)?;
-        files::sync_dir(&self.shared.dir)?;
+        self.shared.disk.remove(&path)?;
+        let file = self.shared.disk.open(&path)?;
+        self.shared.disk.sync_dir(&self.shared.dir)?;
         self.shared.segments().add_segment(first);
         Ok(ActiveSegment { first, file, bytes: 0 })
     }
 
     /// A failure is harmless: the next segment's name marks the end of this one.
-    fn discard_partial_write(&self, active: &ActiveSegment) {
+    fn discard_partial_write(&self, mut active: ActiveSegment) {
         let path = segments::path(&self.shared.dir, active.first);
         let discarded = if active.bytes == 0 {
             self.shared.segments().remove_segment(active.first);
-            std::fs::remove_file(&path)
+            self.shared.disk.remove(&path)
         } else {
-            active.file.set_len(active.bytes).and_then(|()| active.file.sync_all())
+            active.file.truncate(active.bytes).and_then(|()| active.file.sync())
         };
         if let Err(error) = discarded {
             tracing::warn!(
