@@ -266,9 +266,9 @@ pub mod admin_service_client {
             self
         }
         /// Adds pieces to a product's stock, or sets the stock, atomically with respect to concurrent
-        /// orders. NOT_FOUND: `ERROR_REASON_PRODUCT_NOT_FOUND`. Event: `product_restocked`. A retry with
-        /// the same idempotency key is safe: the change is made once, and each retry returns the response
-        /// of the first call.
+        /// orders. NOT_FOUND: `ERROR_REASON_PRODUCT_NOT_FOUND`. Event: `product_restocked`, unless the stock
+        /// stays the same. A retry with the same idempotency key is safe: the change is made once,
+        /// and each retry returns the response of the first call.
         pub async fn restock(
             &mut self,
             request: impl tonic::IntoRequest<super::RestockRequest>,
@@ -422,9 +422,9 @@ pub mod admin_service_server {
     #[async_trait]
     pub trait AdminService: std::marker::Send + std::marker::Sync + 'static {
         /// Adds pieces to a product's stock, or sets the stock, atomically with respect to concurrent
-        /// orders. NOT_FOUND: `ERROR_REASON_PRODUCT_NOT_FOUND`. Event: `product_restocked`. A retry with
-        /// the same idempotency key is safe: the change is made once, and each retry returns the response
-        /// of the first call.
+        /// orders. NOT_FOUND: `ERROR_REASON_PRODUCT_NOT_FOUND`. Event: `product_restocked`, unless the stock
+        /// stays the same. A retry with the same idempotency key is safe: the change is made once,
+        /// and each retry returns the response of the first call.
         async fn restock(
             &self,
             request: tonic::Request<super::RestockRequest>,

@@ -82,6 +82,6 @@ async fn mark(database: &Database, taken_at: &str) -> Result<(), DbErr> {
         )
         .by_operator()
         .attribute(attribute::TAKEN_AT, taken_at);
-    outbox::append(&transaction, clock::machine_time(), &[event.build()]).await?;
+    outbox::append(&transaction, clock::machine_time(), vec![event.build()]).await?;
     transaction.commit().await
 }

@@ -162,16 +162,18 @@ impl Store {
                     "a concurrent call used the same key".to_owned(),
                 )));
             }
-            let event = self.origin.event(
-                Level::Info,
-                event_name::PRODUCT_RESTOCKED,
-                "The operator changed a product's stock.",
-            );
-            let event = event
-                .on_product(product.id)
-                .attribute(attribute::DIFFERENCE, difference)
-                .attribute(attribute::STOCK, stock);
-            self.record(transaction, context, now, event).await?;
+            if difference != 0 {
+                let event = self.origin.event(
+                    Level::Info,
+                    event_name::PRODUCT_RESTOCKED,
+                    "The operator changed a product's stock.",
+                );
+                let event = event
+                    .on_product(product.id)
+                    .attribute(attribute::DIFFERENCE, difference)
+                    .attribute(attribute::STOCK, stock);
+                self.record(transaction, context, now, event).await?;
+            }
             Ok(Restocked { stock, difference, replayed: false })
         })
         .await
@@ -420,7 +422,7 @@ impl Store {
     ) -> Result<(), Failure> {
         let event =
             event.by_operator().request_id(&context.request_id).trace_id(&context.trace_id).build();
-        outbox::append(transaction, time, &[event]).await.map_err(db_failure)
+        outbox::append(transaction, time, vec![event]).await.map_err(db_failure)
     }
 }
 

@@ -183,7 +183,7 @@ impl Store {
                 .map_err(db_failure)?;
             let event =
                 event(&self.origin, context, caller.user_id, &DomainEvent::OrderCancelled(&order));
-            outbox::append(transaction, now, &[event]).await.map_err(db_failure)?;
+            outbox::append(transaction, now, vec![event]).await.map_err(db_failure)?;
             Ok(order)
         })
         .await

@@ -119,7 +119,7 @@ pub(crate) trait Statements: Sync {
     fn append_events(
         &self,
         now: OffsetDateTime,
-        events: &[LogMessage],
+        events: Vec<LogMessage>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -196,7 +196,7 @@ pub(crate) async fn place_batch(
             Some(event(context.origin, &order.context, order.caller.user_id, &domain_event))
         })
         .collect();
-    statements.append_events(now, &events).await?;
+    statements.append_events(now, events).await?;
     Ok(outcomes)
 }
 

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use merch_contract::grpc::logging::v1::{Level, LogMessage};
 use merch_logging::client::{
@@ -63,10 +63,10 @@ impl Store {
     }
 
     async fn write_events(&self, events: Vec<LogMessage>) -> Result<(), Failure> {
-        let (now, events) = (self.clock.now(), Arc::new(events));
+        let now = self.clock.now();
         self.write(|transaction| {
-            let events = Arc::clone(&events);
-            async move { outbox::append(&*transaction, now, &events).await.map_err(db_failure) }
+            let events = events.clone();
+            async move { outbox::append(&*transaction, now, events).await.map_err(db_failure) }
         })
         .await
     }

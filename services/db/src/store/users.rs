@@ -300,7 +300,7 @@ impl Store {
         domain_event: &DomainEvent<'_>,
     ) -> Result<(), Failure> {
         let event = event(&self.origin, context, user, domain_event);
-        outbox::append(transaction, time, &[event]).await.map_err(db_failure)
+        outbox::append(transaction, time, vec![event]).await.map_err(db_failure)
     }
 }
 

@@ -114,6 +114,7 @@ on_both!(
             (placed.attributes["product_id"].as_str(), placed.attributes["currency"].as_str()),
             ("1", "CNY")
         );
+        assert_eq!(placed.time, orders[0].created_at, "by the database's clock");
         assert_eq!(placed.request_id, "r-1");
     }
 );

@@ -352,6 +352,7 @@ impl EventSource for Journal {
 
 impl Shared {
     fn open(disk: Arc<dyn Disk>, dir: PathBuf, options: JournalOptions) -> io::Result<Self> {
+        disk::sync_parents(&*disk, &dir)?;
         // A killed process may have replaced the checkpoint without syncing its name.
         disk.sync_dir(&dir)?;
         let acknowledged = checkpoint::read(&*disk, &dir)?;
@@ -477,7 +478,7 @@ fn lock(dir: &Path) -> Result<Option<File>, StartError> {
 
 /// Creates a directory with mode 0700, or sets that mode.
 fn create_private_dir(dir: &Path) -> io::Result<()> {
-    disk::create_dir(&FileSystem, dir)?;
+    FileSystem.create_dir(dir)?;
     Owners::own().check_path(dir)?;
     if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;

@@ -1,14 +1,18 @@
 //! Compares a history and the tables with the promises of `docs/guarantees.md`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     plan::PRODUCTS,
     server::Tables,
-    world::{Call, History, Reply},
+    world::{Call, History, Reply, WRITES_PER_USER},
 };
 use crate::{entity::orders::Model, store::place::OrderOutcome};
 
@@ -86,8 +90,10 @@ fn acknowledged_orders_exist(history: &History, broken: &mut Vec<String>) {
         if is_new && let Some(other) = placed.insert(acknowledged.id, id) {
             broken.push(format!("promise 1: {id} and {other} were answered with the same order"));
         }
-        if !is_new && order.idempotency_key.is_none() {
-            broken.push(format!("promise 1: {id} has no key and was answered with a replay"));
+        let key = order.idempotency_key.clone().map(|key| (order.caller.user_id, key));
+        let of_key = key.and_then(|key| history.tables.keys.get(&key));
+        if !is_new && of_key.is_none_or(|(_, first)| *first != acknowledged.id) {
+            broken.push(format!("promise 2: {id} was answered with a replay of another key"));
         }
     }
 }
@@ -123,6 +129,16 @@ fn keys_place_one_order(history: &History, orders: &OrdersOfCalls<'_>, broken: &
     }
 }
 
+/// Whether a user had enough calls open to be refused. The permit of a call outlives a client that
+/// disconnects, until the committer answers it.
+fn is_busy(history: &History, user: Uuid, from: Instant, to: Instant) -> bool {
+    const GRACE: Duration = Duration::from_secs(15);
+    let open = history.calls.iter().filter(|call| {
+        call.order.caller.user_id == user && call.invoked <= to && call.answered + GRACE >= from
+    });
+    open.count() > WRITES_PER_USER
+}
+
 /// A refusal must be true at some moment between the call and its answer.
 fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
     let tables = &history.tables;
@@ -145,10 +161,9 @@ fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken:
             ErrorReason::TokenRevoked => {
                 let (user, version) = (order.caller.user_id, order.caller.token_version);
                 version < 1
-                    || tables
-                        .log_outs
-                        .iter()
-                        .any(|(_, other, new)| *other == user && *new > version)
+                    || tables.log_outs.iter().any(|(_, at, other, new)| {
+                        *other == user && *new > version && at <= answered
+                    })
             }
             ErrorReason::IdempotencyKeyReused => {
                 let key = (order.caller.user_id, order.idempotency_key.clone().unwrap_or_default());
@@ -158,7 +173,9 @@ fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken:
                         && orders.call_of.get(&first.id) != Some(&id.as_str())
                 })
             }
-            ErrorReason::TooManyWrites => true,
+            ErrorReason::TooManyWrites => {
+                is_busy(history, order.caller.user_id, *invoked, *answered)
+            }
             _ => false,
         };
         if !is_true {
@@ -184,7 +201,7 @@ fn revoked_tokens_place_nothing(
     for (commit, order) in &tables.placed {
         let call = orders.call_of.get(order);
         let Some((user, version)) = call.and_then(|call| versions.get(call)) else { continue };
-        for (revoked, other, new) in &tables.log_outs {
+        for (revoked, _, other, new) in &tables.log_outs {
             if other == user && new > version && revoked < commit {
                 broken.push(format!(
                     "promise 6: order {order} was placed with version {version} after version \

@@ -5,7 +5,7 @@
 pub(crate) enum Mutant {
     /// Answers although COMMIT failed or its outcome is unknown.
     AnswerWithoutCommit,
-    /// Repeats a transaction whose COMMIT had an unknown outcome, without its keys' protection.
+    /// Repeats a transaction whose COMMIT had an unknown outcome.
     RepeatUnknownCommit,
     /// Does not read the idempotency keys, and does not store them either.
     ForgetKeys,

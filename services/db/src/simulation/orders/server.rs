@@ -68,8 +68,8 @@ pub(super) struct Tables {
     pub(super) events: Vec<LogMessage>,
     /// Ids of orders in the order of their commits, with the number of the commit.
     pub(super) placed: Vec<(u64, Uuid)>,
-    /// Commits of log-outs: user, new version.
-    pub(super) log_outs: Vec<(u64, Uuid, i64)>,
+    /// Commits of log-outs: when, user, new version.
+    pub(super) log_outs: Vec<(u64, Instant, Uuid, i64)>,
     /// Committed stock over time.
     pub(super) stock_changes: Vec<(Instant, i32, i32)>,
     pub(super) commits: u64,
@@ -231,7 +231,7 @@ impl Tables {
         if let Some(user) = changes.log_out {
             let version = self.users.entry(user).or_default();
             *version += 1;
-            self.log_outs.push((commit, user, *version));
+            self.log_outs.push((commit, now, user, *version));
         }
         for product in PRODUCTS {
             let placed: i32 = self
@@ -573,7 +573,7 @@ impl Statements for SimulatedTransaction {
     }
 
     async fn insert_keys(&self, keys: &[KeyRow<'_>]) -> Result<(), Failure> {
-        if self.server.has(Mutant::ForgetKeys) || self.server.has(Mutant::RepeatUnknownCommit) {
+        if self.server.has(Mutant::ForgetKeys) {
             return Ok(());
         }
         for row in keys {
@@ -604,7 +604,7 @@ impl Statements for SimulatedTransaction {
     async fn append_events(
         &self,
         _now: OffsetDateTime,
-        events: &[LogMessage],
+        events: Vec<LogMessage>,
     ) -> Result<(), Failure> {
         let (id, server) = (self.id, &self.server);
         if server.has(Mutant::LoseEvents) || events.is_empty() {
@@ -618,10 +618,10 @@ impl Statements for SimulatedTransaction {
             } else {
                 &mut state.transactions.entry(id).or_default().events
             };
-            written.extend_from_slice(events);
             if doubled {
-                written.extend_from_slice(events);
+                written.extend_from_slice(&events);
             }
+            written.extend(events);
             Ok(())
         })
         .await

@@ -48,6 +48,8 @@ use crate::{
 const HEALED: Duration = HORIZON.saturating_mul(2);
 /// Every client must have its answer by then.
 pub(super) const LIVE_BY: Duration = HEALED.saturating_add(Duration::from_secs(60));
+/// At each replica.
+pub(super) const WRITES_PER_USER: usize = 8;
 const START: i64 = 1_800_000_000;
 /// The products of [`super::plan::PRODUCTS`] have pieces enough for these.
 const PROBES: usize = 2;
@@ -235,7 +237,8 @@ impl World {
             stock_lock: tokio::sync::Mutex::default(),
         };
         newest.into_iter().for_each(|id| store.ids.observe(id));
-        let writes = ConcurrencyLimit::new(NonZeroUsize::new(16).expect("16 is positive"));
+        let limit = NonZeroUsize::new(WRITES_PER_USER).expect("the limit is positive");
+        let writes = ConcurrencyLimit::new(limit);
         let (queue, committer) = committer::new(store, writes, plan.queue, plan.batch);
         let committer = tokio::spawn(committer.run(CancellationToken::new()));
         Process { queue, committer, killed: CancellationToken::new() }
@@ -332,9 +335,14 @@ impl World {
             };
             let id = format!("probe {user}.{replica}");
             let reply = self.call(id.clone(), order, replica, None, None).await;
-            if matches!(reply, Reply::Unknown(_)) {
+            if matches!(
+                reply,
+                Reply::Unknown(_)
+                    | Reply::Refused(_)
+                    | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
+            ) {
                 // Never ends, so it counts as unanswered.
-                self.note(format!("{id} has no answer after the last fault"));
+                self.note(format!("{id} is not served after the last fault"));
                 std::future::pending::<()>().await;
             }
         }

@@ -138,10 +138,12 @@ pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
     async fn backlog(&self) -> Result<i64, DbErr>;
 }
 
+/// Gives the events the time of their change: consumers compare times of several processes, and
+/// `time` is by the database's clock.
 pub(crate) async fn append<C: ConnectionTrait>(
     transaction: &C,
     time: OffsetDateTime,
-    events: &[LogMessage],
+    events: Vec<LogMessage>,
 ) -> Result<(), DbErr> {
     #[derive(Serialize)]
     struct Row {
@@ -153,12 +155,11 @@ pub(crate) async fn append<C: ConnectionTrait>(
         return Ok(());
     }
     let rows: Vec<Row> = events
-        .iter()
+        .into_iter()
         .enumerate()
-        .map(|(position, event)| Row {
-            position,
-            id: event.id.replace('-', ""),
-            payload: hex(&event.encode_to_vec()),
+        .map(|(position, event)| {
+            let event = LogMessage { time: Some(clock::timestamp(time)), ..event };
+            Row { position, id: event.id.replace('-', ""), payload: hex(&event.encode_to_vec()) }
         })
         .collect();
     let statement =

@@ -61,7 +61,7 @@ impl Statements for SqlStatements<'_> {
     async fn append_events(
         &self,
         now: OffsetDateTime,
-        events: &[LogMessage],
+        events: Vec<LogMessage>,
     ) -> Result<(), Failure> {
         outbox::append(self.transaction, now, events).await.map_err(db_failure)
     }

@@ -35,17 +35,20 @@ pub(super) trait DiskFile: fmt::Debug + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Creates a directory and its missing parents durably.
-pub(super) fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.create_dir(dir)?;
-    // Existing ones too: the process that created one may have been killed before the sync.
+/// Makes the names of a directory and of its parents durable. Existing ones too: the process that
+/// created one may have been killed before the sync.
+pub(super) fn sync_parents(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     for dir in dir.ancestors().skip(1) {
         match disk.sync_dir(if dir.as_os_str().is_empty() { Path::new(".") } else { dir }) {
-            // Not readable by this user, or a file system that cannot sync directories.
+            // Not readable by this user, read-only, or on a file system that cannot sync
+            // directories.
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::Unsupported
                 ) => {}
             synced => synced?,
         }

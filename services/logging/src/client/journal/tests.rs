@@ -32,7 +32,7 @@ async fn messages(journal: &Journal) -> Vec<String> {
 async fn failed_fsync_fails_the_append_and_starts_a_segment() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(false);
-    disk::create_dir(&disk, dir.path()).unwrap();
+    disk.create_dir(dir.path()).unwrap();
     let open = || {
         let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
         let options = JournalOptions::default();

@@ -305,7 +305,14 @@ impl<S: EventSource, R: LoggingReplicas> OpenStream<'_, S, R> {
             let changed = self.changed.notified();
             let stall_deadline = self.window().stall_deadline(options.acknowledge_timeout);
             tokio::select! {
+                // Before the responses: those without progress must not delay it.
                 biased;
+                () = sleep_until_some(stall_deadline) => {
+                    return Ok(StreamEnd::failed(format_args!(
+                        "the logging service acknowledged nothing for {:?}",
+                        options.acknowledge_timeout
+                    )));
+                }
                 response = responses.message() => match response? {
                     Some(response) => {
                         if let Err(end) = self.acknowledged(response).await {
@@ -316,12 +323,6 @@ impl<S: EventSource, R: LoggingReplicas> OpenStream<'_, S, R> {
                 },
                 () = changed => {}
                 () = self.replica.unreachable() => return Ok(StreamEnd::Moved),
-                () = sleep_until_some(stall_deadline) => {
-                    return Ok(StreamEnd::failed(format_args!(
-                        "the logging service acknowledged nothing for {:?}",
-                        options.acknowledge_timeout
-                    )));
-                }
             }
         }
     }

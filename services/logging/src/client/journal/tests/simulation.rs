@@ -5,7 +5,8 @@ use std::{collections::VecDeque, io, path::Path, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{
-    Append, AppendError, JournalOptions, LogMessage, Position, Shared, Writer, disk,
+    Append, AppendError, JournalOptions, LogMessage, Position, Shared, Writer,
+    disk::Disk as _,
     model::Model,
     record::{self, RecordRead},
     segments::{self, ActiveSegment},
@@ -171,7 +172,7 @@ impl Simulation {
         if self.open.is_none() {
             self.open = self.expect("open", |this| {
                 let disk = this.disk.clone();
-                disk::create_dir(&disk, Path::new(DIR))?;
+                disk.create_dir(Path::new(DIR))?;
                 let shared =
                     Shared::open(Arc::new(disk), DIR.into(), this.options.clone()).map(Arc::new)?;
                 let mut writer = Writer::new(Arc::clone(&shared));
