@@ -35,7 +35,7 @@ use crate::{
 
 /// No write and no fault starts later.
 const HORIZON: Duration = Duration::from_secs(30);
-const LIVE_BY: Duration = Duration::from_secs(200);
+const LIVE_BY: Duration = Duration::from_secs(300);
 const SUBJECTS: usize = 3;
 
 #[derive(Clone, Debug)]
@@ -142,10 +142,14 @@ impl Scenario for Plan {
             })
             .collect();
         let faults = (0..random.random_range(0..6))
-            .map(|_| Fault {
-                at: span.mul_f64(random.random()),
-                lasts: Duration::from_millis(random.random_range(5..12_000)),
-                kind: FaultKind::random(&mut random, replicas),
+            .map(|_| {
+                // Some faults outlast the time-outs of the sender.
+                let longest = if random.random_bool(0.3) { 60_000 } else { 10_000 };
+                Fault {
+                    at: span.mul_f64(random.random()),
+                    lasts: Duration::from_millis(random.random_range(5..longest)),
+                    kind: FaultKind::random(&mut random, replicas),
+                }
             })
             .collect();
         let (batch_events, requests_in_flight) =
@@ -399,16 +403,17 @@ impl World {
         self.note(format!("over: {:?}", fault.kind));
     }
 
+    fn is_serving(&self, replica: usize) -> bool {
+        let ReplicaState { is_up, ended, draining, .. } = &self.replicas[replica];
+        is_up.load(Ordering::Relaxed)
+            && !locked(ended).is_cancelled()
+            && !locked(draining).is_cancelled()
+    }
+
     /// The replica that a key prefers, among those that are up.
     fn preferred(&self, key: u64) -> Option<usize> {
-        let up: Vec<usize> = (0..self.replicas.len())
-            .filter(|replica| {
-                let ReplicaState { is_up, ended, draining, .. } = &self.replicas[*replica];
-                is_up.load(Ordering::Relaxed)
-                    && !locked(ended).is_cancelled()
-                    && !locked(draining).is_cancelled()
-            })
-            .collect();
+        let up: Vec<usize> =
+            (0..self.replicas.len()).filter(|replica| self.is_serving(*replica)).collect();
         let index = usize::try_from(key).unwrap_or_default().checked_rem(up.len())?;
         up.get(index).copied()
     }
@@ -581,11 +586,16 @@ impl LoggingReplica for Replica {
         self.draining.cancelled().await;
     }
 
-    /// A health check notices that the replica is frozen.
+    /// A health check notices that the replica is frozen, if another one can take its place.
     async fn unreachable(&self) {
         loop {
             sleep(Duration::from_secs(2)).await;
-            if self.world.replicas[self.index].is_frozen.load(Ordering::Relaxed) {
+            let is_frozen =
+                |index: usize| self.world.replicas[index].is_frozen.load(Ordering::Relaxed);
+            let has_other = (0..self.world.replicas.len()).any(|other| {
+                other != self.index && self.world.is_serving(other) && !is_frozen(other)
+            });
+            if is_frozen(self.index) && has_other {
                 return;
             }
         }
