@@ -15,6 +15,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use simulator::{Mutants, Scenario, locked, random};
 use tokio::{
     sync::{Notify, mpsc},
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     replicas: usize,
     batch_events: usize,
     requests_in_flight: usize,
+    /// Whether the source keeps the last acknowledged position only, as the journal does.
+    keeps_last: bool,
     events: Vec<Event>,
     faults: Vec<Fault>,
 }
@@ -85,6 +88,10 @@ enum FaultKind {
     SourceFails(f64),
     /// Messages and Kafka take up to this time.
     Slow(Duration),
+    /// The sender is killed, and starts again afterwards.
+    KillSender,
+    /// The sender is asked to stop, and starts again afterwards.
+    StopSender,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +161,8 @@ impl Scenario for Plan {
             .collect();
         let (batch_events, requests_in_flight) =
             (random.random_range(1..10), random.random_range(1..5));
-        Self { seed, replicas, batch_events, requests_in_flight, events, faults }
+        let keeps_last = random.random();
+        Self { seed, replicas, batch_events, requests_in_flight, keeps_last, events, faults }
     }
 
     fn seed(&self) -> u64 {
@@ -190,20 +198,12 @@ impl Scenario for Plan {
             conditions: Mutex::default(),
             open_steps: AtomicUsize::new(self.steps()),
             in_flight: self.requests_in_flight,
-        });
-        let shutdown = CancellationToken::new();
-        let options = ShipOptions {
             batch_events: self.batch_events,
-            requests_in_flight: self.requests_in_flight,
-            ..ShipOptions::new("db")
-        };
-        let shipping = tokio::spawn(ship_to(
-            Source(world.clone()),
-            Replicas(world.clone()),
-            options,
-            self.seed,
-            shutdown.clone(),
-        ));
+            keeps_last: self.keeps_last,
+            seed: self.seed,
+            sender: Mutex::default(),
+        });
+        world.start_sender();
         let mut events = self.events.clone();
         events.sort_by_key(|event| event.at);
         for (position, event) in (1..).zip(events) {
@@ -225,10 +225,9 @@ impl Scenario for Plan {
         while world.started.elapsed() < LIVE_BY && !world.is_done() {
             sleep(Duration::from_secs(1)).await;
         }
-        let drained_in_time = {
-            shutdown.cancel();
-            tokio::time::timeout(Duration::from_secs(15), shipping).await.is_ok()
-        };
+        // Nothing is left to send, so it ends at once, and not by its time limit.
+        let stopping = tokio::time::timeout(Duration::from_secs(5), world.stop_sender());
+        let drained_in_time = stopping.await.is_ok() || !world.is_done();
         let has_outage = self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::KafkaDown));
         let mut state = std::mem::take(&mut *locked(&world.state));
         if !drained_in_time {
@@ -241,7 +240,9 @@ impl Scenario for Plan {
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..7) {
+        match random.random_range(0..9) {
+            7 => Self::KillSender,
+            8 => Self::StopSender,
             0 => Self::Kill(replica),
             1 => Self::Drain(replica),
             2 => Self::Freeze(replica),
@@ -303,6 +304,10 @@ struct World {
     conditions: Mutex<Conditions>,
     open_steps: AtomicUsize,
     in_flight: usize,
+    batch_events: usize,
+    keeps_last: bool,
+    seed: u64,
+    sender: Mutex<Option<(JoinHandle<()>, CancellationToken)>>,
 }
 
 impl World {
@@ -360,7 +365,28 @@ impl World {
         self.changed.notify_one();
     }
 
-    async fn cause(&self, fault: &Fault) {
+    fn start_sender(self: &Arc<Self>) {
+        let shutdown = CancellationToken::new();
+        let options = ShipOptions {
+            batch_events: self.batch_events,
+            requests_in_flight: self.in_flight,
+            ..ShipOptions::new("db")
+        };
+        let (source, replicas) = (Source(self.clone()), Replicas(self.clone()));
+        let shipping =
+            tokio::spawn(ship_to(source, replicas, options, self.seed, shutdown.clone()));
+        *locked(&self.sender) = Some((shipping, shutdown));
+    }
+
+    async fn stop_sender(&self) {
+        let sender = locked(&self.sender).take();
+        if let Some((shipping, shutdown)) = sender {
+            shutdown.cancel();
+            let _ = shipping.await;
+        }
+    }
+
+    async fn cause(self: &Arc<Self>, fault: &Fault) {
         self.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
         match fault.kind {
             FaultKind::Kill(replica) => {
@@ -379,6 +405,12 @@ impl World {
                 locked(&self.conditions).source_fails = probability;
             }
             FaultKind::Slow(time) => locked(&self.conditions).slow = time,
+            FaultKind::KillSender => {
+                if let Some((shipping, _)) = locked(&self.sender).take() {
+                    shipping.abort();
+                }
+            }
+            FaultKind::StopSender => self.stop_sender().await,
         }
         sleep(fault.lasts).await;
         match fault.kind {
@@ -398,6 +430,12 @@ impl World {
             FaultKind::KafkaDown => self.kafka_down.store(false, Ordering::Relaxed),
             FaultKind::SourceFails(_) => locked(&self.conditions).source_fails = 0.0,
             FaultKind::Slow(_) => locked(&self.conditions).slow = Duration::ZERO,
+            FaultKind::KillSender | FaultKind::StopSender => {
+                let is_down = locked(&self.sender).is_none();
+                if is_down {
+                    self.start_sender();
+                }
+            }
         }
         self.replicas_changed.notify_waiters();
         self.note(format!("over: {:?}", fault.kind));
@@ -510,6 +548,11 @@ impl EventSource for Source {
                 state.broken.push(format!("event {position} is acknowledged, and nowhere"));
             }
             state.acknowledged.insert(*position);
+            if self.0.keeps_last {
+                let up_to: Vec<u64> =
+                    state.events.range(..*position).map(|(key, _)| *key).collect();
+                state.acknowledged.extend(up_to);
+            }
             let first = state.events.keys().find(|key| !state.acknowledged.contains(key)).copied();
             if first.is_some_and(|first| first < *position) {
                 state.broken.push(format!("event {position} is acknowledged before {first:?}"));
