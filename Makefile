@@ -45,7 +45,8 @@ clients: ## generates and compiles clients in other languages in target/clients
 
 simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, from SEED=0 on
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
-	  cargo test --release --package merch-db --package merch-logging --lib promises_hold
+	  cargo test --release --package merch-db --package merch-logging --no-default-features \
+	  --features merch-logging/client --lib promises_hold
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7
 	@tools/fuzz-api
