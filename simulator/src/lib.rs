@@ -8,20 +8,25 @@
 //! `SIMULATION_SEEDS` is the number of seeds, `SIMULATION_SEED` the first one.
 
 use std::{
+    collections::BTreeSet,
     env,
     fmt::{self, Debug},
     hash::{DefaultHasher, Hash, Hasher as _},
     num::NonZeroUsize,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use rand::{SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::Instant;
 
-/// Of each scenario, so that all of them run 10,000.
+/// Of each scenario.
 const SEEDS: u64 = 5_000;
 /// Each mutant is found by this number of seeds.
 const MUTANT_SEEDS: u64 = 3_000;
@@ -37,15 +42,34 @@ pub trait Scenario: Clone + Debug + Send + Sync {
     /// Returns the seed that the plan was drawn from.
     fn seed(&self) -> u64;
 
-    /// The number of operations and faults.
-    fn steps(&self) -> usize;
-
-    /// Leaves out `count` operations or faults from an index on.
-    fn without(&self, start: usize, count: usize) -> Self;
+    /// Calls `is_kept` for each operation and fault, always in the same order, and leaves out those
+    /// for which it returns false.
+    fn retain(&mut self, is_kept: impl FnMut() -> bool);
 
     /// Runs the plan. Returns a sentence for each broken promise, and the history.
     fn run(&self, mutant: Option<Self::Mutant>)
     -> impl Future<Output = (Vec<String>, Vec<String>)>;
+
+    /// Returns the number of operations and faults.
+    fn steps(&self) -> usize {
+        let mut steps = 0;
+        self.clone().retain(|| {
+            steps += 1;
+            true
+        });
+        steps
+    }
+
+    /// Leaves out `count` operations or faults from an index on.
+    #[must_use]
+    fn without(&self, start: usize, count: usize) -> Self {
+        let (mut plan, mut index) = (self.clone(), 0);
+        plan.retain(|| {
+            index += 1;
+            index <= start || index > start + count
+        });
+        plan
+    }
 }
 
 /// Planted faults.
@@ -87,7 +111,12 @@ fn run<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> (Vec<String>, Vec<St
 }
 
 fn violation<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> Option<Violation<S>> {
-    let (promises, history) = run(plan, mutant);
+    let ran = catch_unwind(AssertUnwindSafe(|| run(plan, mutant)));
+    let (promises, history) = ran.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        (vec![format!("a panic: {}", message.unwrap_or("without a text"))], Vec::new())
+    });
     (!promises.is_empty()).then(|| Violation { plan: plan.clone(), promises, history })
 }
 
@@ -142,6 +171,59 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A generator that the tasks of a history share.
+#[derive(Debug)]
+pub struct Chance(Mutex<StdRng>);
+
+impl Chance {
+    /// Creates the generator of one purpose.
+    pub fn new(seed: u64, purpose: impl Hash) -> Self {
+        Self(Mutex::new(random(seed, purpose)))
+    }
+
+    /// Draws a number of a range.
+    pub fn number(&self, range: Range<u64>) -> u64 {
+        locked(&self.0).random_range(range)
+    }
+
+    /// Draws whether something with a probability from 0 to 1 happens. 0 draws nothing.
+    pub fn happens(&self, probability: f64) -> bool {
+        probability > 0.0 && locked(&self.0).random_bool(probability)
+    }
+
+    /// Draws a number of microseconds, and a part of `slow` in addition.
+    pub fn delay(&self, micros: Range<u64>, slow: Duration) -> Duration {
+        let mut random = locked(&self.0);
+        Duration::from_micros(random.random_range(micros)) + slow.mul_f64(random.random())
+    }
+}
+
+/// What happened in a history, for people. Created at its start.
+#[derive(Debug)]
+pub struct History {
+    started: Instant,
+    lines: Mutex<Vec<String>>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { started: Instant::now(), lines: Mutex::default() }
+    }
+}
+
+impl History {
+    /// Adds a line with the virtual time.
+    pub fn note(&self, text: impl AsRef<str>) {
+        let at = self.started.elapsed().as_secs_f64();
+        locked(&self.lines).push(format!("{at:>9.4} s  {}", text.as_ref()));
+    }
+
+    /// Takes the lines.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *locked(&self.lines))
+    }
+}
+
 fn setting(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}: expected a number, found {text}")))
@@ -171,14 +253,16 @@ pub fn assert_mutants_are_found<S: Scenario>() {
     assert!(missed.is_empty(), "not found by {MUTANT_SEEDS} seeds: {missed:?}");
 }
 
-/// Asserts that a page names each mutant.
+/// Asserts that a page has one row for each mutant: `` | scenario | `Mutant` | … ``.
 ///
 /// # Panics
-/// If one is missing.
-pub fn assert_mutants_are_documented<S: Scenario>(page: &str) {
-    for mutant in S::Mutant::ALL {
-        assert!(page.contains(&format!("`{mutant:?}`")), "the page lacks {mutant:?}");
-    }
+/// With the rows that are missing or of no mutant.
+pub fn assert_mutants_are_documented<S: Scenario>(scenario: &str, page: &str) {
+    let start = format!("| {scenario} | `");
+    let rows = page.lines().filter_map(|line| line.strip_prefix(&start)?.split('`').next());
+    let rows: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let mutants = S::Mutant::ALL.iter().map(|mutant| format!("{mutant:?}")).collect();
+    assert_eq!(rows, mutants, "rows of the page, and mutants");
 }
 
 /// Asserts that a seed always gives the same history.
@@ -209,7 +293,7 @@ macro_rules! simulations {
 
             #[test]
             fn mutants_are_documented() {
-                $crate::assert_mutants_are_documented::<$plan>($page);
+                $crate::assert_mutants_are_documented::<$plan>(stringify!($name), $page);
             }
 
             #[test]

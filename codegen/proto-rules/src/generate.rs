@@ -103,8 +103,7 @@ impl Place {
 impl Generator<'_> {
     fn message(&mut self, message: &MessageDescriptor) -> Result<TokenStream, RuleError> {
         let path = self.path(message)?;
-        let none = MessageRules::default();
-        let rules = self.rules.messages.get(message.full_name()).unwrap_or(&none);
+        let rules = self.rules.message(message.full_name());
         let mut checks = Vec::new();
         let mut seen = Vec::new();
         for field in message.fields() {
@@ -128,8 +127,7 @@ impl Generator<'_> {
     }
 
     fn member(&mut self, field: &FieldDescriptor, rules: &MessageRules) -> TokenStream {
-        let none = FieldRules::default();
-        let rules = rules.fields.get(field.name()).unwrap_or(&none);
+        let rules = rules.field(field.name());
         let (name, member) = (field.name(), ident(field.name()));
         if field.is_list() || field.is_map() {
             return self.container(field, rules);
@@ -167,10 +165,9 @@ impl Generator<'_> {
         let outer = self.package_module(message)?;
         let inner = ident(&message.name().to_snake_case());
         let choice = format_ident!("{}", oneof.name().to_upper_camel_case());
-        let none = FieldRules::default();
         let mut arms = Vec::new();
         for field in oneof.fields() {
-            let rules = rules.fields.get(field.name()).unwrap_or(&none);
+            let rules = rules.field(field.name());
             let name = field.name();
             let variant = format_ident!("{}", name.to_upper_camel_case());
             let check = match field.kind() {

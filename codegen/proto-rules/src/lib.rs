@@ -41,8 +41,8 @@ pub struct FieldRules {
     pub constraint: Constraint,
 }
 
-/// The values that a constraint does not apply to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The values that a constraint does not apply to. A later variant ignores more of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ignore {
     /// None: an `optional` field has to be unset to be ignored.
     #[default]
@@ -160,10 +160,22 @@ impl Bounds {
 }
 
 impl Rules {
-    /// Returns the rules of a field, if it has any.
+    /// Returns the rules of a message, which may be none.
     #[must_use]
-    pub fn field(&self, message: &str, field: &str) -> Option<&FieldRules> {
-        self.messages.get(message)?.fields.get(field)
+    pub fn message(&self, name: &str) -> &MessageRules {
+        static NONE: MessageRules =
+            MessageRules { fields: BTreeMap::new(), required_oneofs: BTreeSet::new() };
+        self.messages.get(name).unwrap_or(&NONE)
+    }
+}
+
+impl MessageRules {
+    /// Returns the rules of a field, which may be none.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &FieldRules {
+        static NONE: FieldRules =
+            FieldRules { required: false, ignore: Ignore::Never, constraint: Constraint::Any };
+        self.fields.get(name).unwrap_or(&NONE)
     }
 }
 

@@ -92,10 +92,9 @@ fn messages(
                 findings.add(Level::Major, name, what, why);
             }
         }
-        let rules = |rules: &'_ Rules| rules.messages.get(name).cloned().unwrap_or_default();
         field_rules::compare(
             name,
-            (&rules(old_rules), &rules(new_rules)),
+            (old_rules.message(name), new_rules.message(name)),
             &kept,
             (sent, received),
             findings,
@@ -112,7 +111,7 @@ fn accepts_absence(
     let has_presence = field.proto3_optional()
         || message.oneof(field).is_some()
         || (field.r#type() == Type::Message && field.label() != Label::Repeated);
-    rules.field(name, field.name()).is_none_or(|rules| rules.accept_absence(has_presence))
+    rules.message(name).field(field.name()).accept_absence(has_presence)
 }
 
 fn without_comments(descriptors: &FileDescriptorSet) -> FileDescriptorSet {

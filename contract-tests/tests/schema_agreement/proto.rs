@@ -10,15 +10,16 @@ use crate::field_facts::{FieldFacts, ValueType};
 
 pub(crate) fn message(protos: &CompiledProtos, name: &str) -> BTreeMap<String, FieldFacts> {
     let symbols = Symbols::of(&protos.descriptors);
-    let none = FieldRules::default();
-    let rules = |field: &str| protos.rules.field(name, field).unwrap_or(&none);
+    let rules = protos.rules.message(name);
     let message =
         symbols.messages.get(name).unwrap_or_else(|| panic!("proto/ has no message {name}"));
     message
         .descriptor
         .field
         .iter()
-        .map(|field| (field.name().to_owned(), facts(&symbols, name, field, rules(field.name()))))
+        .map(|field| {
+            (field.name().to_owned(), facts(&symbols, name, field, rules.field(field.name())))
+        })
         .collect()
 }
 

@@ -120,13 +120,13 @@ async fn run(
         async move { store.summarise_refusals(stop).await }
     });
     let shipping = tokio::spawn(async move {
+        let drain = options.drain_timeout;
+        let shipper = LoggingService { logging, options };
         if outbox.is_shared() {
-            let drain = options.drain_timeout;
-            let shipper = LoggingService { logging, options };
             ship_as_leader(outbox, lease, stall_timeout, shipper, drain, stop).await;
         } else {
             let _metric = LeaderMetric::begin();
-            ship(outbox, logging, options, stop).await;
+            shipper.ship(outbox, stop).await;
         }
     });
     let keeping = tokio::spawn(housekeeping::run(

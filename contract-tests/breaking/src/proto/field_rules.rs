@@ -22,11 +22,9 @@ pub(super) fn compare(
     (sent, received): (bool, bool),
     findings: &mut Findings,
 ) {
-    let none = FieldRules::default();
     let mut differences = Vec::new();
     for (old, new) in fields {
-        let (was, is) = (was.fields.get(*old), is.fields.get(*new));
-        let difference = Difference::of_fields(was.unwrap_or(&none), is.unwrap_or(&none));
+        let difference = Difference::of_fields(was.field(old), is.field(new));
         differences.push((*old, difference));
     }
     for oneof in was.required_oneofs.union(&is.required_oneofs) {
@@ -75,12 +73,7 @@ impl Difference {
     }
 
     fn of_ignore(was: Ignore, is: Ignore) -> Self {
-        let ignored = |ignore| match ignore {
-            Ignore::Never => 0,
-            Ignore::IfZero => 1,
-            Ignore::Always => 2,
-        };
-        Self { narrower: ignored(is) < ignored(was), wider: ignored(is) > ignored(was) }
+        Self { narrower: is < was, wider: is > was }
     }
 
     fn of_constraints(was: &Constraint, is: &Constraint) -> Self {

@@ -83,7 +83,7 @@ async fn restock(
     let change = match request.change {
         Some(ProtoChange::Add(pieces)) => StockChange::Add(pieces),
         Some(ProtoChange::Set(pieces)) => StockChange::Set(pieces),
-        None => return Err(Failure::invalid("change", "exactly one of add and set")),
+        None => return Err(read::unchecked("change")),
     };
     let restock = Restock {
         idempotency_key: request.idempotency_key,
@@ -144,7 +144,7 @@ async fn revoke_tokens(
 ) -> Result<proto::RevokeTokensResponse, Failure> {
     let context = read::context(request.context);
     match request.whose {
-        None => Err(Failure::invalid("whose", "exactly one of user and everyone")),
+        None => Err(read::unchecked("whose")),
         Some(Whose::User(user)) => {
             store.revoke_tokens_of(&context, &user_ref(Some(user))?).await?;
             Ok(proto::RevokeTokensResponse { users: 1, next_page_token: String::new() })
@@ -165,6 +165,6 @@ fn user_ref(user: Option<proto::UserRef>) -> Result<UserRef, Failure> {
     match user.and_then(|user| user.by) {
         Some(By::UserId(id)) => Ok(UserRef::Id(read::id("user.user_id", &id)?)),
         Some(By::Username(name)) => Ok(UserRef::Username(name)),
-        None => Err(Failure::invalid("user.by", "exactly one of user_id and username")),
+        None => Err(read::unchecked("user.by")),
     }
 }

@@ -1,12 +1,12 @@
-//! Reads the fields of requests. `answer` has checked them by the rules of `proto/`; what those
-//! cannot express is an error here.
+//! Reads the fields of requests, which are checked by the rules of `proto/` already. Only what those
+//! rules cannot express is an invalid field here.
 
 use merch_contract::grpc::assistant::v1 as proto;
 use uuid::Uuid;
 
 use crate::{
     failure::Failure,
-    store::{Caller, Context, known_networks::Network, password_checks::Reservation},
+    store::{Caller, Context, internal, known_networks::Network, password_checks::Reservation},
 };
 
 pub(super) fn context(context: Option<proto::RequestContext>) -> Context {
@@ -15,15 +15,13 @@ pub(super) fn context(context: Option<proto::RequestContext>) -> Context {
 }
 
 pub(super) fn caller(caller: Option<proto::Caller>) -> Result<Caller, Failure> {
-    let caller =
-        caller.ok_or_else(|| Failure::invalid("caller", "a message, which must be set"))?;
+    let caller = caller.ok_or_else(|| unchecked("caller"))?;
     let user_id = id("caller.user_id", &caller.user_id)?;
     Ok(Caller { user_id, token_version: caller.token_version })
 }
 
 pub(super) fn id(field: &str, text: &str) -> Result<Uuid, Failure> {
-    Uuid::try_parse(text)
-        .map_err(|_| Failure::invalid(field, "a UUID in its text form of 36 characters"))
+    Uuid::try_parse(text).map_err(|_| unchecked(field))
 }
 
 pub(super) fn network(text: &str) -> Result<Network, Failure> {
@@ -39,5 +37,10 @@ pub(super) fn reservation(bytes: &[u8]) -> Result<Reservation, Failure> {
 }
 
 pub(super) fn page_size(size: i32) -> Result<u64, Failure> {
-    u64::try_from(size).map_err(|_| Failure::invalid("page_size", "1 to 100"))
+    u64::try_from(size).map_err(|_| unchecked("page_size"))
+}
+
+/// A field that violates a rule of `proto/`, although requests are checked before they are read.
+pub(super) fn unchecked(field: &str) -> Failure {
+    internal(&format!("the field {field} was not checked"))
 }

@@ -44,7 +44,7 @@ pub(super) async fn begin_password_check(
     request: proto::BeginPasswordCheckRequest,
 ) -> Result<proto::BeginPasswordCheckResponse, Failure> {
     let by = match request.by {
-        None => return Err(Failure::invalid("by", "exactly one of username and caller")),
+        None => return Err(read::unchecked("by")),
         Some(CheckBy::Username(name)) => UserLookup::Username(name),
         Some(CheckBy::Caller(caller)) => UserLookup::Caller(read::caller(Some(caller))?),
     };
@@ -74,7 +74,7 @@ pub(super) async fn get_credentials(
     request: proto::GetCredentialsRequest,
 ) -> Result<proto::GetCredentialsResponse, Failure> {
     let user = match request.by {
-        None => return Err(Failure::invalid("by", "exactly one of username and caller")),
+        None => return Err(read::unchecked("by")),
         // No user can have a name that BeginPasswordCheck refuses, so no check is counted.
         Some(ProtoBy::Username(name)) if !is_username(&name) => None,
         Some(ProtoBy::Username(name)) => {

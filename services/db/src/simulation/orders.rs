@@ -6,7 +6,7 @@ mod plan;
 mod server;
 mod world;
 
-use simulator::{Mutants, Scenario, locked, random};
+use simulator::{Mutants, Scenario};
 
 use self::mutant::Mutant;
 pub(super) use self::plan::Plan;
@@ -22,20 +22,9 @@ impl Scenario for Plan {
         self.seed
     }
 
-    fn steps(&self) -> usize {
-        self.operations.len() + self.faults.len()
-    }
-
-    fn without(&self, start: usize, count: usize) -> Self {
-        let mut plan = self.clone();
-        let mut index = 0;
-        let mut kept = || {
-            index += 1;
-            index <= start || index > start + count
-        };
-        plan.operations.retain(|_| kept());
-        plan.faults.retain(|_| kept());
-        plan
+    fn retain(&mut self, mut is_kept: impl FnMut() -> bool) {
+        self.operations.retain(|_| is_kept());
+        self.faults.retain(|_| is_kept());
     }
 
     async fn run(&self, mutant: Option<Mutant>) -> (Vec<String>, Vec<String>) {

@@ -21,7 +21,7 @@ use merch_logging::client::EventSource as _;
 use prost::Message as _;
 use rand::{RngExt as _, rngs::StdRng};
 use sea_orm::DbErr;
-use simulator::{Mutants, Scenario, locked, random};
+use simulator::{Chance, History, Mutants, Scenario, locked, random};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -130,14 +130,14 @@ struct Tables {
     lease: Option<(Uuid, Duration)>,
     /// Events in the order of their arrival.
     topic: Vec<i64>,
-    lines: Vec<String>,
 }
 
 struct World {
     mutant: Option<Mutant>,
     started: Instant,
     tables: Mutex<Tables>,
-    random: Mutex<StdRng>,
+    history: History,
+    chance: Chance,
     clock_jump: AtomicI64,
     /// Writes and faults that are not over.
     open_steps: AtomicUsize,
@@ -193,20 +193,9 @@ impl Scenario for Plan {
         self.seed
     }
 
-    fn steps(&self) -> usize {
-        self.writes.len() + self.faults.len()
-    }
-
-    fn without(&self, start: usize, count: usize) -> Self {
-        let mut plan = self.clone();
-        let mut index = 0;
-        let mut kept = || {
-            index += 1;
-            index <= start || index > start + count
-        };
-        plan.writes.retain(|_| kept());
-        plan.faults.retain(|_| kept());
-        plan
+    fn retain(&mut self, mut is_kept: impl FnMut() -> bool) {
+        self.writes.retain(|_| is_kept());
+        self.faults.retain(|_| is_kept());
     }
 
     async fn run(&self, mutant: Option<Mutant>) -> (Vec<String>, Vec<String>) {
@@ -214,7 +203,8 @@ impl Scenario for Plan {
             mutant,
             started: Instant::now(),
             tables: Mutex::default(),
-            random: Mutex::new(random(self.seed, "world")),
+            history: History::default(),
+            chance: Chance::new(self.seed, "world"),
             clock_jump: AtomicI64::new(0),
             open_steps: AtomicUsize::new(self.steps()),
             replicas: (0..self.replicas).map(|_| ReplicaState::default()).collect(),
@@ -249,7 +239,7 @@ impl Scenario for Plan {
         }
         let tables = std::mem::take(&mut *locked(&world.tables));
         let are_graceful = self.faults.iter().all(|fault| matches!(fault.kind, FaultKind::Stop(_)));
-        (tables.broken_promises(are_graceful), tables.lines)
+        (tables.broken_promises(are_graceful), world.history.take())
     }
 }
 
@@ -297,18 +287,12 @@ impl World {
             })
     }
 
-    fn note(&self, text: impl AsRef<str>) {
-        let at = self.started.elapsed().as_secs_f64();
-        locked(&self.tables).lines.push(format!("{at:>9.4} s  {}", text.as_ref()));
-    }
-
     async fn travel(&self, millis: u64) {
-        let delay = locked(&self.random).random_range(20..millis * 1_000);
-        sleep(Duration::from_micros(delay)).await;
+        sleep(self.chance.delay(20..millis * 1_000, Duration::ZERO)).await;
     }
 
     fn start(self: &Arc<Self>, replica: usize) {
-        let holder = Uuid::from_u128(u128::from(locked(&self.random).random::<u64>()));
+        let holder = Uuid::from_u128(self.chance.number(0..u64::MAX).into());
         let stop = CancellationToken::new();
         let is_killed = Arc::new(AtomicBool::new(false));
         let table = Table { world: self.clone(), replica };
@@ -342,7 +326,7 @@ impl World {
             tables.rows.insert(number, row);
             number
         };
-        self.note(format!("event {number} of subject {} is written", write.subject));
+        self.history.note(format!("event {number} of subject {} is written", write.subject));
         sleep(write.lasts).await;
         let mut tables = locked(&self.tables);
         tables.commits += 1;
@@ -352,14 +336,14 @@ impl World {
             row.is_rolled_back = !write.commits;
         }
         drop(tables);
-        self.note(format!(
+        self.history.note(format!(
             "event {number} is {}",
             if write.commits { "committed" } else { "rolled back" }
         ));
     }
 
     async fn cause(self: &Arc<Self>, fault: &Fault) {
-        self.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
+        self.history.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
         match fault.kind {
             FaultKind::Kill(replica) => {
                 if let Some(process) = locked(&self.replicas[replica].process).take() {
@@ -372,7 +356,7 @@ impl World {
                 if let Some(process) = process {
                     process.stop.cancel();
                     let _ = process.task.await;
-                    self.note(format!("replica {replica} has stopped"));
+                    self.history.note(format!("replica {replica} has stopped"));
                 }
             }
             FaultKind::CutDatabase(replica) => {
@@ -403,7 +387,7 @@ impl World {
                 self.clock_jump.fetch_sub(seconds, Ordering::Relaxed);
             }
         }
-        self.note(format!("over: {:?}", fault.kind));
+        self.history.note(format!("over: {:?}", fault.kind));
     }
 }
 
@@ -693,7 +677,7 @@ impl Shipper {
                 return false;
             }
             locked(&world.tables).topic.extend(&numbers);
-            world.note(format!("replica {replica} has sent {numbers:?}"));
+            world.history.note(format!("replica {replica} has sent {numbers:?}"));
             world.travel(5).await;
             // The acknowledgement can get lost.
             !world.replicas[replica].topic_cut.load(Ordering::Relaxed)

@@ -13,11 +13,11 @@ use sea_orm::{
     sea_query::{Func, LockType},
 };
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 use super::{
     Context, Store, db_failure, outbox,
-    sql::{Sql, json, json_uuid},
+    sql::{Sql, json},
 };
 use crate::{
     database::Transaction,
@@ -407,7 +407,8 @@ impl Store {
         transaction: &Transaction,
         ids: &[Uuid],
     ) -> Result<(), Failure> {
-        let ids: Vec<String> = ids.iter().copied().map(json_uuid).collect();
+        // SQLite reads them with `unhex`.
+        let ids: Vec<Simple> = ids.iter().copied().map(Uuid::simple).collect();
         let statement = INVALIDATE_TOKENS
             .with(self.database.backend(), [json(&ids).map_err(db_failure)?.into()]);
         transaction.execute_raw(statement).await.map_err(db_failure).map(|_| ())

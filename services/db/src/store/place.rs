@@ -12,7 +12,7 @@ use merch_logging::client::{
     event::{Origin, event_name},
     rate_limit::{Client, EventRateLimiter},
 };
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,7 +21,6 @@ use super::{
     Caller, Context, Store,
     events::{DomainEvent, OUT_OF_STOCK, event},
     internal,
-    sql::json_uuid,
 };
 use crate::{entity::orders::Model, failure::Failure, ids::Ids, metrics};
 
@@ -36,7 +35,7 @@ pub(crate) struct NewOrder {
 
 impl NewOrder {
     /// What a repetition of the key has to repeat.
-    fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         // Destructured, so that a new field does not compile until it is part of this or not.
         let Self { context: _, caller: _, product_id, quantity, idempotency_key: _ } = self;
         format!("v1:product={product_id},quantity={quantity}")
@@ -129,11 +128,12 @@ pub(crate) struct Decrement {
     pub(crate) pieces: i32,
 }
 
+/// Ids have no hyphens: SQLite reads them with `unhex`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct OrderRow {
-    #[serde(serialize_with = "simple")]
+    #[serde(with = "uuid::serde::simple")]
     pub(crate) id: Uuid,
-    #[serde(serialize_with = "simple")]
+    #[serde(with = "uuid::serde::simple")]
     pub(crate) user_id: Uuid,
     pub(crate) product_id: i32,
     pub(crate) quantity: i32,
@@ -141,17 +141,12 @@ pub(crate) struct OrderRow {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct KeyRow<'a> {
-    #[serde(serialize_with = "simple")]
+    #[serde(with = "uuid::serde::simple")]
     pub(crate) user_id: Uuid,
     pub(crate) key: &'a str,
     pub(crate) fingerprint: String,
-    #[serde(serialize_with = "simple")]
+    #[serde(with = "uuid::serde::simple")]
     pub(crate) order_id: Uuid,
-}
-
-/// The format of [`json_uuid`].
-fn simple<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&json_uuid(*id))
 }
 
 /// What placing orders needs besides the database.

@@ -3,7 +3,6 @@ use std::fmt::Write as _;
 use sea_orm::{DbBackend, DbErr, Statement, Value};
 use serde::Serialize;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 /// One statement in both dialects. Many rows are one JSON parameter (see [`json`]), so the text
 /// does not depend on their number.
@@ -37,11 +36,6 @@ impl Sql {
 
 pub(super) fn json<T: Serialize + ?Sized>(rows: &T) -> Result<String, DbErr> {
     serde_json::to_string(rows).map_err(|error| DbErr::Json(error.to_string()))
-}
-
-/// Both databases read this format from JSON.
-pub(super) fn json_uuid(id: Uuid) -> String {
-    id.simple().to_string()
 }
 
 /// Both databases read this format from JSON.

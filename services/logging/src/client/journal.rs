@@ -37,7 +37,7 @@ use std::{
     fs::{self, File, TryLockError},
     future::Future,
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -478,7 +478,7 @@ fn lock(dir: &Path) -> Result<Option<File>, StartError> {
 
 /// Creates a directory with mode 0700, or sets that mode.
 fn create_private_dir(dir: &Path) -> io::Result<()> {
-    FileSystem.create_dir(dir)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     Owners::own().check_path(dir)?;
     if fs::metadata(dir)?.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;

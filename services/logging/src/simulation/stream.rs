@@ -12,7 +12,7 @@ use std::{
 
 use pbjson_types::Timestamp;
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Mutants, Scenario, locked, random};
+use simulator::{Chance, History, Mutants, Scenario, locked, random};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -169,20 +169,9 @@ impl Scenario for Plan {
         self.seed
     }
 
-    fn steps(&self) -> usize {
-        self.events.len() + self.faults.len()
-    }
-
-    fn without(&self, start: usize, count: usize) -> Self {
-        let mut plan = self.clone();
-        let mut index = 0;
-        let mut kept = || {
-            index += 1;
-            index <= start || index > start + count
-        };
-        plan.events.retain(|_| kept());
-        plan.faults.retain(|_| kept());
-        plan
+    fn retain(&mut self, mut is_kept: impl FnMut() -> bool) {
+        self.events.retain(|_| is_kept());
+        self.faults.retain(|_| is_kept());
     }
 
     async fn run(&self, mutant: Option<Mutant>) -> (Vec<String>, Vec<String>) {
@@ -190,7 +179,8 @@ impl Scenario for Plan {
             mutant,
             started: Instant::now(),
             state: Mutex::default(),
-            random: Mutex::new(random(self.seed, "world")),
+            history: History::default(),
+            chance: Chance::new(self.seed, "world"),
             changed: Notify::new(),
             replicas: (0..self.replicas).map(|_| ReplicaState::default()).collect(),
             replicas_changed: Notify::new(),
@@ -228,12 +218,11 @@ impl Scenario for Plan {
         // Nothing is left to send, so it ends at once, and not by its time limit.
         let stopping = tokio::time::timeout(Duration::from_secs(5), world.stop_sender());
         let drained_in_time = stopping.await.is_ok() || !world.is_done();
-        let has_outage = self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::KafkaDown));
         let mut state = std::mem::take(&mut *locked(&world.state));
         if !drained_in_time {
             state.broken.push("the sender does not end after its shutdown".to_owned());
         }
-        (state.broken_promises(has_outage), state.lines)
+        (state.broken_promises(self.faults.is_empty()), world.history.take())
     }
 }
 
@@ -269,7 +258,6 @@ struct State {
     /// Positions in the order of their arrival.
     topic: Vec<u64>,
     broken: Vec<String>,
-    lines: Vec<String>,
 }
 
 struct ReplicaState {
@@ -296,7 +284,8 @@ struct World {
     mutant: Option<Mutant>,
     started: Instant,
     state: Mutex<State>,
-    random: Mutex<StdRng>,
+    history: History,
+    chance: Chance,
     changed: Notify,
     replicas: Vec<ReplicaState>,
     replicas_changed: Notify,
@@ -315,25 +304,13 @@ impl World {
         self.mutant == Some(mutant)
     }
 
-    fn note(&self, text: impl AsRef<str>) {
-        let at = self.started.elapsed().as_secs_f64();
-        locked(&self.state).lines.push(format!("{at:>9.4} s  {}", text.as_ref()));
-    }
-
     fn broken(&self, text: String) {
         locked(&self.state).broken.push(text);
     }
 
-    fn happens(&self, probability: f64) -> bool {
-        probability > 0.0 && locked(&self.random).random_bool(probability)
-    }
-
     async fn travel(&self) {
         let slow = locked(&self.conditions).slow;
-        let delay = {
-            let mut random = locked(&self.random);
-            Duration::from_micros(random.random_range(20..3_000)) + slow.mul_f64(random.random())
-        };
+        let delay = self.chance.delay(20..3_000, slow);
         sleep(delay).await;
     }
 
@@ -361,7 +338,8 @@ impl World {
             ..LogMessage::default()
         };
         locked(&self.state).events.insert(position, (message, event.kind, event.subject));
-        self.note(format!("event {position} of subject {}: {:?}", event.subject, event.kind));
+        self.history
+            .note(format!("event {position} of subject {}: {:?}", event.subject, event.kind));
         self.changed.notify_one();
     }
 
@@ -382,12 +360,14 @@ impl World {
         let sender = locked(&self.sender).take();
         if let Some((shipping, shutdown)) = sender {
             shutdown.cancel();
-            let _ = shipping.await;
+            if shipping.await.is_err_and(|error| error.is_panic()) {
+                self.broken("the sender panicked".to_owned());
+            }
         }
     }
 
     async fn cause(self: &Arc<Self>, fault: &Fault) {
-        self.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
+        self.history.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
         match fault.kind {
             FaultKind::Kill(replica) => {
                 self.replicas[replica].is_up.store(false, Ordering::Relaxed);
@@ -438,7 +418,7 @@ impl World {
             }
         }
         self.replicas_changed.notify_waiters();
-        self.note(format!("over: {:?}", fault.kind));
+        self.history.note(format!("over: {:?}", fault.kind));
     }
 
     fn is_serving(&self, replica: usize) -> bool {
@@ -458,8 +438,8 @@ impl World {
 }
 
 impl State {
-    /// An outage of Kafka may change the order.
-    fn broken_promises(&self, has_outage: bool) -> Vec<String> {
+    /// Without a fault, no event is sent twice.
+    fn broken_promises(&self, is_faultless: bool) -> Vec<String> {
         let mut broken = self.broken.clone();
         let sent: HashSet<u64> = self.topic.iter().copied().collect();
         for (position, (_, kind, _)) in &self.events {
@@ -480,7 +460,10 @@ impl State {
                 broken.push(format!("event {position} is never acknowledged"));
             }
         }
-        for subject in (0..SUBJECTS).filter(|_| !has_outage) {
+        if is_faultless && sent.len() < self.topic.len() {
+            broken.push(format!("events are sent twice without a fault: {:?}", self.topic));
+        }
+        for subject in 0..SUBJECTS {
             let mut seen = HashSet::new();
             let first: Vec<u64> = self
                 .topic
@@ -506,7 +489,11 @@ impl Source {
     async fn operation(&self) -> Result<(), SourceError> {
         self.0.travel().await;
         let probability = locked(&self.0.conditions).source_fails;
-        if self.0.happens(probability) { Err(SourceError::new("the disk fails")) } else { Ok(()) }
+        if self.0.chance.happens(probability) {
+            Err(SourceError::new("the disk fails"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -575,7 +562,7 @@ impl EventSource for Source {
         if !self.0.has(Mutant::LoseDeadLetters) {
             locked(&self.0.state).dead_letters.push(*position);
         }
-        self.0.note(format!("event {position} is a dead letter"));
+        self.0.history.note(format!("event {position} is a dead letter"));
         Ok(())
     }
 }
@@ -779,7 +766,7 @@ impl World {
             }
         }
         drop(state);
-        self.note(format!("replica {replica} stores {stored:?}"));
+        self.history.note(format!("replica {replica} stores {stored:?}"));
         if self.has(Mutant::HideRefused) { Vec::new() } else { refused }
     }
 }

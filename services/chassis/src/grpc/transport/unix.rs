@@ -11,7 +11,10 @@ use std::{
 
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::{StartError, file_permissions::Owners};
+use crate::{
+    StartError,
+    file_permissions::{Owners, parent_dir},
+};
 
 /// In bytes: `sun_path` has 104 on BSD and macOS, 108 on Linux, with the final zero.
 const MAX_PATH_BYTES: usize = 103;
@@ -117,9 +120,8 @@ impl Drop for UnixSocket {
 pub(super) async fn connect(path: &Path) -> io::Result<UnixStream> {
     let (short, _dir) = short_path(path)?;
     let stream = UnixStream::connect(short).await?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let peer = stream.peer_cred()?.uid();
-    if Owners::of_store(dir.unwrap_or(Path::new(".")))?.include(peer) {
+    if Owners::of_store(parent_dir(path))?.include(peer) {
         return Ok(stream);
     }
     Err(io::Error::new(

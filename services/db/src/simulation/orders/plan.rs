@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
-
-use super::random;
+use simulator::random;
 
 pub(super) const USERS: usize = 3;
 pub(super) const PRODUCTS: [i32; 2] = [1, 2];

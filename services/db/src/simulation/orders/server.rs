@@ -1,14 +1,16 @@
 //! A simulated PostgreSQL: row locks, READ COMMITTED, and transactions whose COMMIT can get lost.
 
+mod statements;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use merch_contract::grpc::logging::v1::LogMessage;
-use rand::{RngExt as _, rngs::StdRng};
 use sea_orm::DbErr;
+use simulator::{Chance, locked};
 use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, oneshot},
@@ -19,15 +21,11 @@ use uuid::Uuid;
 use super::{
     mutant::Mutant,
     plan::{PRODUCTS, USERS},
-    random,
 };
 use crate::{
     entity::orders::{Model, Status},
     failure::Failure,
-    store::{
-        place::{BatchSnapshot, Decrement, KeyRow, NewOrder, OrderRow, Statements},
-        transaction::Transactions,
-    },
+    store::transaction::Transactions,
 };
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,7 +101,7 @@ pub(super) struct Changes {
 pub(super) struct Server {
     state: Mutex<State>,
     unlocked: Notify,
-    random: Mutex<StdRng>,
+    chance: Chance,
     mutant: Option<Mutant>,
 }
 
@@ -123,13 +121,13 @@ impl Server {
         Arc::new(Self {
             state: Mutex::new(State { tables, ..State::default() }),
             unlocked: Notify::new(),
-            random: Mutex::new(random(seed, "server")),
+            chance: Chance::new(seed, "server"),
             mutant,
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
@@ -148,19 +146,10 @@ impl Server {
         self.mutant == Some(mutant)
     }
 
-    fn random(&self) -> MutexGuard<'_, StdRng> {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn happens(&self, probability: f64) -> bool {
-        probability > 0.0 && self.random().random_bool(probability)
-    }
-
     /// A message on its way. The delays decide which of two tasks goes first.
     pub(super) async fn travel(&self) {
         let slow = self.state().conditions.slow;
-        let delay = self.random().random_range(20..2_000);
-        let delay = Duration::from_micros(delay) + slow.mul_f64(self.random().random::<f64>());
+        let delay = self.chance.delay(20..2_000, slow);
         sleep(delay).await;
     }
 
@@ -268,7 +257,7 @@ impl Drop for SimulatedTransaction {
         if self.is_open {
             let (server, id) = (self.server.clone(), self.id);
             // The server notices a lost connection late.
-            let delay = Duration::from_millis(server.random().random_range(0..500));
+            let delay = Duration::from_millis(server.chance.number(0..500));
             tokio::spawn(async move {
                 sleep(delay).await;
                 server.end(id);
@@ -298,7 +287,7 @@ impl SimulatedTransaction {
     async fn message(&self) -> Result<(), Failure> {
         self.server.travel().await;
         let probability = self.server.state().conditions.lose_connections;
-        if self.server.happens(probability) {
+        if self.server.chance.happens(probability) {
             self.server.end(self.id);
             return Err(Failure::Retryable(lost()));
         }
@@ -362,15 +351,15 @@ impl SimulatedTransaction {
         tokio::spawn(async move {
             server.travel().await;
             let Conditions { lose_commits, fail_commits, .. } = server.state().conditions.clone();
-            let result = if server.happens(fail_commits) {
+            let result = if server.chance.happens(fail_commits) {
                 server.end(id);
                 Err(Failure::Retryable(DbErr::Custom("serialization failure".to_owned())))
-            } else if server.happens(lose_commits / 2.0) || !server.commit(id) {
+            } else if server.chance.happens(lose_commits / 2.0) || !server.commit(id) {
                 server.end(id);
                 Err(Failure::Unavailable(lost()))
             } else {
                 server.travel().await;
-                if server.happens(lose_commits / 2.0) {
+                if server.chance.happens(lose_commits / 2.0) {
                     Err(Failure::Unavailable(lost()))
                 } else {
                     Ok(())
@@ -404,7 +393,7 @@ impl Transactions for Connection {
     async fn begin(&self) -> Result<SimulatedTransaction, Failure> {
         self.0.travel().await;
         let probability = self.0.state().conditions.lose_connections;
-        if self.0.happens(probability) {
+        if self.0.chance.happens(probability) {
             return Err(Failure::Unavailable(lost()));
         }
         Ok(self.0.begin())
@@ -429,213 +418,4 @@ impl Transactions for Connection {
     fn transaction_timeout(&self) -> Duration {
         TRANSACTION_TIMEOUT
     }
-}
-
-impl Statements for SimulatedTransaction {
-    async fn lock(&self, orders: &[&NewOrder]) -> Result<BatchSnapshot, Failure> {
-        let server = &self.server;
-        let callers: BTreeSet<Uuid> = orders.iter().map(|order| order.caller.user_id).collect();
-        let products: BTreeSet<i32> = orders.iter().map(|order| order.product_id).collect();
-        let mut snapshot = BatchSnapshot::default();
-        let keys = async || {
-            self.statement(|state| {
-                let known = orders.iter().filter_map(|order| {
-                    let key = (order.caller.user_id, order.idempotency_key.clone()?);
-                    let (fingerprint, order) = state.tables.keys.get(&key)?;
-                    Some((key, (fingerprint.clone(), state.tables.orders[order].clone())))
-                });
-                Ok(known.collect())
-            })
-            .await
-        };
-        if server.has(Mutant::RaceKeys) {
-            snapshot.keys = keys().await?;
-        }
-        if !server.has(Mutant::LockNoCaller) {
-            for caller in &callers {
-                SimulatedTransaction::lock(self, Row::User(*caller), Lock::Shared).await?;
-            }
-        }
-        snapshot.callers = self
-            .statement(|state| {
-                let users = &state.tables.users;
-                let rows = callers.iter().filter_map(|id| Some((*id, (*users.get(id)?, true))));
-                Ok(rows.collect())
-            })
-            .await?;
-        if server.has(Mutant::TrustTokens) {
-            for order in orders {
-                snapshot.callers.insert(order.caller.user_id, (order.caller.token_version, true));
-            }
-        }
-        if !server.has(Mutant::LockNoProduct) {
-            for product in products.iter().filter(|product| PRODUCTS.contains(product)) {
-                SimulatedTransaction::lock(self, Row::Product(*product), Lock::Exclusive).await?;
-            }
-        }
-        snapshot.stock = self
-            .statement(|state| {
-                let stock = &state.tables.stock;
-                Ok(products.iter().filter_map(|id| Some((*id, *stock.get(id)?))).collect())
-            })
-            .await?;
-        for stock in snapshot.stock.values_mut() {
-            match server.mutant {
-                Some(Mutant::InventStock) => *stock += 2,
-                Some(Mutant::HideStock) => *stock -= 1,
-                _ => {}
-            }
-        }
-        if server.has(Mutant::ForgetProducts) && orders.len() > 3 {
-            snapshot.stock.clear();
-        }
-        if !server.has(Mutant::RaceKeys) && !server.has(Mutant::ForgetKeys) {
-            snapshot.keys = keys().await?;
-        }
-        if server.has(Mutant::IgnoreFingerprint) {
-            for order in orders {
-                let key = order.idempotency_key.clone().unwrap_or_default();
-                if let Some((fingerprint, _)) = snapshot.keys.get_mut(&(order.caller.user_id, key))
-                {
-                    *fingerprint = fingerprint_of(order);
-                }
-            }
-        }
-        if !server.has(Mutant::TrustTheClock) {
-            snapshot.newest_order =
-                self.statement(|state| Ok(state.tables.orders.keys().next_back().copied())).await?;
-        }
-        Ok(snapshot)
-    }
-
-    async fn decrement_stock(&self, decrements: &[Decrement]) -> Result<u64, Failure> {
-        if self.server.has(Mutant::KeepStock) {
-            return Ok(decrements.len() as u64);
-        }
-        for decrement in decrements {
-            let row = Row::Product(decrement.product_id);
-            SimulatedTransaction::lock(self, row, Lock::Exclusive).await?;
-        }
-        let (id, guarded) = (self.id, !self.server.has(Mutant::InventStock));
-        self.statement(|state| {
-            let mut changed = 0;
-            for Decrement { product_id, pieces } in decrements {
-                if !guarded || state.tables.stock[product_id] >= *pieces {
-                    let changes = state.transactions.entry(id).or_default();
-                    changes.stock.push((*product_id, -pieces));
-                    changed += 1;
-                }
-            }
-            Ok(changed)
-        })
-        .await
-    }
-
-    async fn insert_orders(
-        &self,
-        rows: &[OrderRow],
-        now: OffsetDateTime,
-    ) -> Result<Vec<Model>, Failure> {
-        let id = self.id;
-        let orders: Vec<Model> = rows
-            .iter()
-            .map(|row| {
-                let unit_price_cents = i64::from(row.product_id) * 1_000;
-                Model {
-                    id: row.id,
-                    user_id: row.user_id,
-                    product_id: row.product_id,
-                    quantity: row.quantity,
-                    unit_price_cents,
-                    total_price_cents: unit_price_cents * i64::from(row.quantity),
-                    currency: "CNY".to_owned(),
-                    status: Status::Placed,
-                    created_at: now,
-                    cancelled_at: None,
-                    version: 1,
-                }
-            })
-            .collect();
-        let doubled = self.server.has(Mutant::DoubleOrders);
-        self.statement(|state| {
-            let changes = state.transactions.entry(id).or_default();
-            changes.orders.extend(orders.clone());
-            if doubled {
-                let again = |order: &Model| Model {
-                    id: Uuid::from_u128(order.id.as_u128() + 1),
-                    ..order.clone()
-                };
-                changes.orders.extend(orders.iter().map(again));
-            }
-            Ok(orders)
-        })
-        .await
-    }
-
-    async fn insert_keys(&self, keys: &[KeyRow<'_>]) -> Result<(), Failure> {
-        if self.server.has(Mutant::ForgetKeys) {
-            return Ok(());
-        }
-        for row in keys {
-            // A unique index lets the second transaction wait for the first.
-            let key = Row::Key(row.user_id, hash(row.key));
-            SimulatedTransaction::lock(self, key, Lock::Exclusive).await?;
-        }
-        let (id, races) = (self.id, self.server.has(Mutant::RaceKeys));
-        self.statement(|state| {
-            let State { tables, transactions, .. } = state;
-            let changes = transactions.entry(id).or_default();
-            for row in keys {
-                let key = (row.user_id, row.key.to_owned());
-                if tables.keys.contains_key(&key) {
-                    if races {
-                        continue;
-                    }
-                    let error = DbErr::Custom("pk_idempotency_keys".to_owned());
-                    return Err(Failure::Retryable(error));
-                }
-                changes.keys.push((key, (row.fingerprint.clone(), row.order_id)));
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn append_events(
-        &self,
-        _now: OffsetDateTime,
-        events: Vec<LogMessage>,
-    ) -> Result<(), Failure> {
-        let (id, server) = (self.id, &self.server);
-        if server.has(Mutant::LoseEvents) || events.is_empty() {
-            return Ok(());
-        }
-        let (outside, doubled) =
-            (server.has(Mutant::EventsOutside), server.has(Mutant::DoubleEvents));
-        self.statement(|state| {
-            let written = if outside {
-                &mut state.tables.events
-            } else {
-                &mut state.transactions.entry(id).or_default().events
-            };
-            if doubled {
-                written.extend_from_slice(&events);
-            }
-            written.extend(events);
-            Ok(())
-        })
-        .await
-    }
-}
-
-/// As `NewOrder::fingerprint`, for a mutant.
-fn fingerprint_of(order: &NewOrder) -> String {
-    format!("v1:product={},quantity={}", order.product_id, order.quantity)
-}
-
-fn hash(text: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }

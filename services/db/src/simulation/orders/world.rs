@@ -1,8 +1,9 @@
 //! Runs a plan: replicas of the db service, their clients and the faults.
 
+mod replica;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicI64, Ordering},
@@ -10,37 +11,28 @@ use std::{
     time::Duration,
 };
 
-use merch_chassis::ConcurrencyLimit;
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use merch_logging::client::{
-    event::Origin,
-    rate_limit::{EventRateLimiter, EventRateLimits},
-};
 use rand::{RngExt as _, rngs::StdRng};
+use simulator::{Chance, locked, random};
 use time::OffsetDateTime;
 use tokio::{
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::replica::Process;
 use super::{
-    locked,
     mutant::Mutant,
     plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS},
-    random,
-    server::{Connection, Lock, Row, Server, Tables, user_id},
+    server::{Lock, Row, Server, Tables, user_id},
 };
 use crate::{
     entity::orders::{Model, Status},
     failure::Failure,
-    ids::Ids,
     store::{
         Caller, Context,
-        committer::{self, Queue},
-        place::{LivenessCheck, NewOrder, OrderOutcome, PlaceContext, PlaceOrders, place_batch},
-        transaction,
+        place::{NewOrder, OrderOutcome},
     },
 };
 
@@ -90,24 +82,18 @@ struct World {
     replicas: Vec<Replica>,
     started: Instant,
     calls: Mutex<Vec<Call>>,
-    lines: Mutex<Vec<String>>,
+    notes: simulator::History,
     /// Short names of orders, whose ids are random.
     names: Mutex<HashMap<Uuid, usize>>,
     /// The token version that each user has.
     versions: Mutex<[i64; USERS]>,
     lose_responses: Mutex<f64>,
-    messages: Mutex<StdRng>,
+    chance: Chance,
 }
 
 struct Replica {
     process: Mutex<Process>,
     skew_seconds: AtomicI64,
-}
-
-struct Process {
-    queue: Queue,
-    committer: JoinHandle<()>,
-    killed: CancellationToken,
 }
 
 pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
@@ -118,17 +104,17 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
         server,
         replicas: (0..plan.replicas)
             .map(|replica| Replica {
-                process: Mutex::new(World::start(world.clone(), plan, replica, Vec::new())),
+                process: Mutex::new(Process::start(world.clone(), plan, replica, Vec::new())),
                 skew_seconds: AtomicI64::new(0),
             })
             .collect(),
         started: Instant::now(),
         calls: Mutex::default(),
-        lines: Mutex::default(),
+        notes: simulator::History::default(),
         names: Mutex::default(),
         versions: Mutex::new([1; USERS]),
         lose_responses: Mutex::new(0.0),
-        messages: Mutex::new(random(plan.seed, "messages")),
+        chance: Chance::new(plan.seed, "messages"),
     });
     let mut tasks = JoinSet::new();
     let mut names = HashMap::new();
@@ -172,87 +158,16 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
     History {
         calls: std::mem::take(&mut *locked(&world.calls)),
         unanswered,
-        lines: std::mem::take(&mut *locked(&world.lines)),
+        lines: world.notes.take(),
         tables: world.server.take_tables(),
     }
 }
 
-/// The store of a process, as [`crate::store::Store`] on the simulated database.
-struct SimulatedStore {
-    world: Weak<World>,
-    replica: usize,
-    ids: Ids,
-    origin: Origin,
-    rate_limiter: EventRateLimiter,
-    stock_lock: tokio::sync::Mutex<()>,
-}
-
-impl PlaceOrders for SimulatedStore {
-    async fn place(
-        &self,
-        orders: &[&NewOrder],
-        are_live: LivenessCheck<'_>,
-    ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
-        let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
-        if world.server.has(Mutant::HangOnBatches) && orders.len() > 2 {
-            return std::future::pending().await;
-        }
-        let _stock = self.stock_lock.lock().await;
-        let context = PlaceContext {
-            ids: &self.ids,
-            origin: &self.origin,
-            rate_limiter: &self.rate_limiter,
-            now: &|| world.clock(self.replica),
-        };
-        let (context, connection) = (&context, Connection(world.server.clone()));
-        let mut outcomes = transaction::write(&connection, |transaction| async move {
-            place_batch(context, &*transaction, orders, are_live).await
-        })
-        .await?;
-        if world.server.has(Mutant::ShiftOutcomes) {
-            outcomes.rotate_left(1);
-        }
-        if world.server.has(Mutant::ReplayPresentState) {
-            for outcome in outcomes.iter_mut().flatten() {
-                if let OrderOutcome::Replayed(order) = outcome {
-                    *order = world.server.read(|tables| tables.orders[&order.id].clone());
-                }
-            }
-        }
-        Ok(outcomes)
-    }
-}
-
 impl World {
-    fn start(world: Weak<Self>, plan: &Plan, replica: usize, newest: Vec<Uuid>) -> Process {
-        let store = SimulatedStore {
-            world,
-            replica,
-            ids: Ids::default(),
-            origin: Origin::new("db"),
-            rate_limiter: EventRateLimiter::new(EventRateLimits {
-                single_events: 1_000,
-                ..EventRateLimits::default()
-            }),
-            stock_lock: tokio::sync::Mutex::default(),
-        };
-        newest.into_iter().for_each(|id| store.ids.observe(id));
-        let limit = NonZeroUsize::new(WRITES_PER_USER).expect("the limit is positive");
-        let writes = ConcurrencyLimit::new(limit);
-        let (queue, committer) = committer::new(store, writes, plan.queue, plan.batch);
-        let committer = tokio::spawn(committer.run(CancellationToken::new()));
-        Process { queue, committer, killed: CancellationToken::new() }
-    }
-
     fn clock(&self, replica: usize) -> OffsetDateTime {
         let skew = self.replicas[replica].skew_seconds.load(Ordering::Relaxed);
         let elapsed = self.started.elapsed();
         OffsetDateTime::from_unix_timestamp(START + skew).expect("a valid time") + elapsed
-    }
-
-    fn note(&self, text: impl AsRef<str>) {
-        let at = self.started.elapsed().as_secs_f64();
-        locked(&self.lines).push(format!("{at:>9.4} s  {}", text.as_ref()));
     }
 
     fn name(&self, order: Uuid) -> String {
@@ -276,12 +191,7 @@ impl World {
     }
 
     async fn travel(&self) {
-        let delay = locked(&self.messages).random_range(50..5_000);
-        sleep(Duration::from_micros(delay)).await;
-    }
-
-    fn happens(&self, probability: f64) -> bool {
-        probability > 0.0 && locked(&self.messages).random_bool(probability)
+        sleep(self.chance.delay(50..5_000, Duration::ZERO)).await;
     }
 
     async fn operate(&self, operation: &Operation) {
@@ -342,7 +252,7 @@ impl World {
                     | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
             ) {
                 // Never ends, so it counts as unanswered.
-                self.note(format!("{id} is not served after the last fault"));
+                self.notes.note(format!("{id} is not served after the last fault"));
                 std::future::pending::<()>().await;
             }
         }
@@ -358,7 +268,7 @@ impl World {
     ) -> Reply {
         order.context.request_id.clone_from(&id);
         let invoked = Instant::now();
-        self.note(format!(
+        self.notes.note(format!(
             "{id}: user {} version {} buys {} of product {} with key {:?} from replica {replica}",
             order.caller.user_id.as_u128() - user_id(0).as_u128(),
             order.caller.token_version,
@@ -373,7 +283,7 @@ impl World {
                 .unwrap_or_else(|_| Reply::Unknown("the client disconnects".to_owned())),
             None => answer.await,
         };
-        self.note(format!("{id}: {}", self.describe(&reply)));
+        self.notes.note(format!("{id}: {}", self.describe(&reply)));
         let answered = Instant::now();
         locked(&self.calls).push(Call { id, order, invoked, answered, reply: reply.clone() });
         reply
@@ -393,7 +303,7 @@ impl World {
         };
         self.travel().await;
         let lost = *locked(&self.lose_responses);
-        if killed.is_cancelled() || self.happens(lost) {
+        if killed.is_cancelled() || self.chance.happens(lost) {
             return Reply::Unknown("the response is lost".to_owned());
         }
         match outcome {
@@ -433,7 +343,7 @@ impl World {
         self.transact(Row::User(id), |_, changes| changes.log_out(id)).await;
         let version = self.server.read(|tables| tables.users[&id]);
         locked(&self.versions)[user] = version;
-        self.note(format!("user {user} is logged out and has version {version}"));
+        self.notes.note(format!("user {user} is logged out and has version {version}"));
     }
 
     async fn restock(&self, product: i32, pieces: i32) {
@@ -442,7 +352,7 @@ impl World {
             changes.restocked.push((product, pieces));
         })
         .await;
-        self.note(format!("{pieces} pieces of product {product} are delivered"));
+        self.notes.note(format!("{pieces} pieces of product {product} are delivered"));
     }
 
     async fn cancel(&self, user: usize, random: &mut StdRng) {
@@ -466,11 +376,11 @@ impl World {
             }
         })
         .await;
-        self.note(format!("user {user} cancels {}", self.name(order.id)));
+        self.notes.note(format!("user {user} cancels {}", self.name(order.id)));
     }
 
     async fn cause(&self, fault: &Fault) {
-        self.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
+        self.notes.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
         let set = |on: bool| match fault.kind {
             FaultKind::Kill { .. } => {}
             FaultKind::LoseConnections(probability) => self.server.set_conditions(|conditions| {
@@ -503,9 +413,9 @@ impl World {
         if let FaultKind::Kill { replica } = fault.kind {
             let newest = self.server.read(|tables| tables.orders.keys().next_back().copied());
             let world = self.this.clone();
-            let process = Self::start(world, &self.plan, replica, newest.into_iter().collect());
+            let process = Process::start(world, &self.plan, replica, newest.into_iter().collect());
             *locked(&self.replicas[replica].process) = process;
         }
-        self.note(format!("over: {:?}", fault.kind));
+        self.notes.note(format!("over: {:?}", fault.kind));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use merch_logging::client::EventSource as _;
-use rand::RngExt as _;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,7 @@ pub(crate) async fn ship_as_leader(
 ) {
     let election = Election { outbox, lease, stall_timeout, shipper, drain_timeout, shutdown };
     let mut reachable = true;
-    let mut random = election.lease.random();
+    let mut random = StdRng::seed_from_u64(election.lease.seed());
     while !election.shutdown.is_cancelled() {
         let mut pause = ELECTION_INTERVAL;
         match election.lease.acquire().await {

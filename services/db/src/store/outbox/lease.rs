@@ -7,7 +7,6 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use rand::{SeedableRng as _, rngs::StdRng};
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr, Statement};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -73,9 +72,9 @@ impl Lease {
         Self { table: Box::new(table), holder, duration }
     }
 
-    /// Returns a generator that differs from that of each other process.
-    pub(crate) fn random(&self) -> StdRng {
-        StdRng::seed_from_u64(self.holder.as_u64_pair().1)
+    /// Returns a number that differs from that of each other process.
+    pub(crate) fn seed(&self) -> u64 {
+        self.holder.as_u64_pair().1
     }
 
     /// Also the time limit of a statement.

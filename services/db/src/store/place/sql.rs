@@ -6,7 +6,7 @@ use merch_contract::grpc::logging::v1::LogMessage;
 use sea_orm::{ConnectionTrait as _, DbErr, FromQueryResult, Statement};
 use serde::Serialize;
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 use super::{BatchSnapshot, Decrement, KeyRow, NewOrder, OrderRow, Statements};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     ids::NEWEST_ORDER,
     store::{
         db_failure, outbox,
-        sql::{Sql, json, json_uuid},
+        sql::{Sql, json},
     },
 };
 
@@ -92,14 +92,15 @@ struct StoredKey {
 async fn lock(transaction: &Transaction, orders: &[&NewOrder]) -> Result<BatchSnapshot, DbErr> {
     #[derive(Serialize)]
     struct Key<'a> {
-        user_id: String,
+        #[serde(with = "uuid::serde::simple")]
+        user_id: Uuid,
         key: &'a str,
     }
     let backend = transaction.get_database_backend();
     let mut snapshot = BatchSnapshot::default();
 
-    let callers: BTreeSet<String> =
-        orders.iter().map(|order| json_uuid(order.caller.user_id)).collect();
+    let callers: BTreeSet<Uuid> = orders.iter().map(|order| order.caller.user_id).collect();
+    let callers: Vec<Simple> = callers.into_iter().map(Uuid::simple).collect();
     let statement = LOCK_CALLERS.with(backend, [json(&callers)?.into()]);
     for row in all::<CallerRow>(transaction, statement).await? {
         snapshot.callers.insert(row.id, (row.token_version, row.is_active));
@@ -111,10 +112,8 @@ async fn lock(transaction: &Transaction, orders: &[&NewOrder]) -> Result<BatchSn
     }
     let keys: BTreeSet<(Uuid, &str)> = orders.iter().filter_map(|order| order.key()).collect();
     if !keys.is_empty() {
-        let keys: Vec<Key<'_>> = keys
-            .into_iter()
-            .map(|(user_id, key)| Key { user_id: json_uuid(user_id), key })
-            .collect();
+        let keys: Vec<Key<'_>> =
+            keys.into_iter().map(|(user_id, key)| Key { user_id, key }).collect();
         let statement = SELECT_IDEMPOTENCY_KEYS.with(backend, [json(&keys)?.into()]);
         for row in all::<StoredKey>(transaction, statement).await? {
             snapshot.keys.insert((row.order.user_id, row.key), (row.fingerprint, row.order));

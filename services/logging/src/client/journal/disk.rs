@@ -3,17 +3,14 @@
 use std::{
     ffi::OsString,
     fmt,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Read, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::Path,
 };
 
 use merch_chassis::file_permissions::{self, private};
 
 pub(super) trait Disk: fmt::Debug + Send + Sync {
-    /// Creates a directory and its missing parents with mode 0700.
-    fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Returns the names in a directory.
@@ -60,10 +57,6 @@ pub(super) fn sync_parents(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 pub(super) struct FileSystem;
 
 impl Disk for FileSystem {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)
-    }
-
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         file_permissions::sync_dir(dir)
     }

@@ -3,7 +3,6 @@
 mod crash_points;
 mod model;
 mod mutants;
-mod random;
 mod seeds;
 mod sim_disk;
 mod simulation;

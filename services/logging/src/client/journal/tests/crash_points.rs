@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use rand::RngExt as _;
+use simulator::random;
+
 use super::{
     JournalOptions,
-    random::Random,
     sim_disk::{Fault, Operation},
     simulation::{
         Simulation,
@@ -291,7 +293,7 @@ impl History {
         case.recover(&mut killed).map_err(|failure| self.report(&case, &failure))?;
 
         let mut seen = HashSet::new();
-        let mut random = Random::new(at as u64);
+        let mut random = random(at as u64, "outcomes");
         let is_sampled = crashed.disk.outcomes() > search.max_outcomes;
         let mut choices = Choices::default();
         for sample in 0.. {
@@ -301,7 +303,7 @@ impl History {
                     // All lost, all kept, and random ones.
                     _ if !is_sampled => 0,
                     0 | 1 => sample,
-                    _ => random.below(below),
+                    _ => random.random_range(0..below),
                 })
             });
             if seen.insert(cut.disk.image()) {

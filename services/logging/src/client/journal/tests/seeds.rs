@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rand::{RngExt as _, rngs::StdRng};
+use simulator::random;
+
 use super::{
     JournalOptions,
-    random::Random,
     sim_disk::Fault,
     simulation::{Simulation, Step},
 };
@@ -20,11 +22,11 @@ pub(super) fn run(seed: u64) -> Result<(), String> {
 }
 
 fn simulate(seed: u64, traced: bool) -> (Simulation, Result<(), String>) {
-    let mut random = Random::new(seed);
+    let mut random = random(seed, "journal");
     let options = JournalOptions {
-        segment_bytes: [1, 25, 60, 1000][random.below(4)],
-        retained_events: [0, 0, 1, 3][random.below(4)],
-        replay_retained: random.below(2) == 0,
+        segment_bytes: [1, 25, 60, 1000][random.random_range(0..4)],
+        retained_events: [0, 0, 1, 3][random.random_range(0..4)],
+        replay_retained: random.random_range(0..2) == 0,
         ..JournalOptions::default()
     };
     let mut simulation = Simulation::new(options.clone(), traced);
@@ -33,8 +35,8 @@ fn simulate(seed: u64, traced: bool) -> (Simulation, Result<(), String>) {
     (simulation, outcome)
 }
 
-fn crash_repeatedly(simulation: &mut Simulation, random: &mut Random) -> Result<(), String> {
-    let fails = random.below(2) == 0;
+fn crash_repeatedly(simulation: &mut Simulation, random: &mut StdRng) -> Result<(), String> {
+    let fails = random.random_range(0..2) == 0;
     plan(simulation, random, fails);
     for _ in 0..STEPS {
         let step = step(random);
@@ -55,42 +57,42 @@ fn crash_repeatedly(simulation: &mut Simulation, random: &mut Random) -> Result<
     simulation.check()
 }
 
-fn step(random: &mut Random) -> Step {
-    match random.below(14) {
-        0..4 => Step::Append(1 + random.below(3)),
-        4..7 => Step::Acknowledge(1 + random.below(4)),
-        7 => Step::AcknowledgeAndAppend(random.below(8)),
-        8 => Step::AppendAndAcknowledge(random.below(5)),
-        9 => [Step::DeadLetter, Step::Clear][random.below(2)],
-        10 => Step::Close { replay: random.below(2) == 0 },
+fn step(random: &mut StdRng) -> Step {
+    match random.random_range(0..14) {
+        0..4 => Step::Append(1 + random.random_range(0..3)),
+        4..7 => Step::Acknowledge(1 + random.random_range(0..4)),
+        7 => Step::AcknowledgeAndAppend(random.random_range(0..8)),
+        8 => Step::AppendAndAcknowledge(random.random_range(0..5)),
+        9 => [Step::DeadLetter, Step::Clear][random.random_range(0..2)],
+        10 => Step::Close { replay: random.random_range(0..2) == 0 },
         _ => Step::Kill,
     }
 }
 
 /// Chooses the next crash, and errors before it.
-fn plan(simulation: &Simulation, random: &mut Random, fails: bool) {
+fn plan(simulation: &Simulation, random: &mut StdRng, fails: bool) {
     let now = simulation.disk.operations().len();
-    simulation.disk.stop_at(now + random.below(40), random.below(20));
+    simulation.disk.stop_at(now + random.random_range(0..40), random.random_range(0..20));
     let mut faults = BTreeMap::new();
     for at in now..now + 40 {
-        if fails && random.below(12) == 0 {
-            let fault = [Fault::Full(random.below(20)), Fault::Failed, Fault::Dropped];
-            faults.insert(at, fault[random.below(3)]);
+        if fails && random.random_range(0..12) == 0 {
+            let fault = [Fault::Full(random.random_range(0..20)), Fault::Failed, Fault::Dropped];
+            faults.insert(at, fault[random.random_range(0..3)]);
         }
     }
     simulation.disk.inject(faults);
 }
 
-fn crash(simulation: &mut Simulation, random: &mut Random) {
-    if random.below(3) == 0 {
+fn crash(simulation: &mut Simulation, random: &mut StdRng) {
+    if random.random_range(0..3) == 0 {
         simulation.disk.note(|| "kill".to_owned());
         simulation.kill();
     } else {
         // Mostly a choice for all changes, as mixed ones hide which change matters.
-        let all = random.below(4);
+        let all = random.random_range(0..4);
         simulation.power_cut(&mut |alternatives| match all {
             0 | 1 => all,
-            _ => random.below(alternatives),
+            _ => random.random_range(0..alternatives),
         });
     }
 }

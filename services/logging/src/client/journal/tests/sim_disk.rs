@@ -362,8 +362,9 @@ impl DataChange {
     }
 }
 
-impl Disk for SimDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+impl SimDisk {
+    /// Creates a directory and its missing parents.
+    pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.operate();
         let missing = dir.ancestors().take_while(|dir| !is_directory(&state.cached, dir)).collect();
         for dir in Vec::into_iter(missing).rev() {
@@ -374,7 +375,9 @@ impl Disk for SimDisk {
         }
         Ok(())
     }
+}
 
+impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.operate();
         if mutants::omits_sync(dir, &state.last_path) {

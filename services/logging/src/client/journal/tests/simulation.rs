@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 
 use super::{
     Append, AppendError, JournalOptions, LogMessage, Position, Shared, Writer,
-    disk::Disk as _,
     model::Model,
     record::{self, RecordRead},
     segments::{self, ActiveSegment},

@@ -1,0 +1,104 @@
+//! A replica of the db service: the production code of a process on the simulated database.
+
+use std::{num::NonZeroUsize, sync::Weak};
+
+use merch_chassis::ConcurrencyLimit;
+use merch_logging::client::{
+    event::Origin,
+    rate_limit::{EventRateLimiter, EventRateLimits},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{WRITES_PER_USER, World};
+use crate::{
+    failure::Failure,
+    ids::Ids,
+    simulation::orders::{mutant::Mutant, plan::Plan, server::Connection},
+    store::{
+        committer::{self, Queue},
+        place::{LivenessCheck, NewOrder, OrderOutcome, PlaceContext, PlaceOrders, place_batch},
+        transaction,
+    },
+};
+
+/// A process of the db service.
+pub(super) struct Process {
+    pub(super) queue: Queue,
+    pub(super) committer: JoinHandle<()>,
+    pub(super) killed: CancellationToken,
+}
+
+impl Process {
+    pub(super) fn start(
+        world: Weak<World>,
+        plan: &Plan,
+        replica: usize,
+        newest: Vec<Uuid>,
+    ) -> Self {
+        let store = SimulatedStore {
+            world,
+            replica,
+            ids: Ids::default(),
+            origin: Origin::new("db"),
+            rate_limiter: EventRateLimiter::new(EventRateLimits {
+                single_events: 1_000,
+                ..EventRateLimits::default()
+            }),
+            stock_lock: tokio::sync::Mutex::default(),
+        };
+        newest.into_iter().for_each(|id| store.ids.observe(id));
+        let limit = NonZeroUsize::new(WRITES_PER_USER).expect("the limit is positive");
+        let writes = ConcurrencyLimit::new(limit);
+        let (queue, committer) = committer::new(store, writes, plan.queue, plan.batch);
+        let committer = tokio::spawn(committer.run(CancellationToken::new()));
+        Self { queue, committer, killed: CancellationToken::new() }
+    }
+}
+
+/// The store of a process, as [`crate::store::Store`] on the simulated database.
+struct SimulatedStore {
+    world: Weak<World>,
+    replica: usize,
+    ids: Ids,
+    origin: Origin,
+    rate_limiter: EventRateLimiter,
+    stock_lock: tokio::sync::Mutex<()>,
+}
+
+impl PlaceOrders for SimulatedStore {
+    async fn place(
+        &self,
+        orders: &[&NewOrder],
+        are_live: LivenessCheck<'_>,
+    ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+        let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
+        if world.server.has(Mutant::HangOnBatches) && orders.len() > 2 {
+            return std::future::pending().await;
+        }
+        let _stock = self.stock_lock.lock().await;
+        let context = PlaceContext {
+            ids: &self.ids,
+            origin: &self.origin,
+            rate_limiter: &self.rate_limiter,
+            now: &|| world.clock(self.replica),
+        };
+        let (context, connection) = (&context, Connection(world.server.clone()));
+        let mut outcomes = transaction::write(&connection, |transaction| async move {
+            place_batch(context, &*transaction, orders, are_live).await
+        })
+        .await?;
+        if world.server.has(Mutant::ShiftOutcomes) {
+            outcomes.rotate_left(1);
+        }
+        if world.server.has(Mutant::ReplayPresentState) {
+            for outcome in outcomes.iter_mut().flatten() {
+                if let OrderOutcome::Replayed(order) = outcome {
+                    *order = world.server.read(|tables| tables.orders[&order.id].clone());
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+}
