@@ -22,6 +22,8 @@ struct Page {
     snippets: Vec<String>,
     /// Code spans, and the lines of code blocks in `sh` and in no language.
     code: Vec<String>,
+    /// Links to source files, each with a code span that follows: ``[a.rs](a.rs), `function` ``.
+    items: Vec<(String, String)>,
 }
 
 static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
@@ -63,13 +65,21 @@ fn read(path: &Path) -> Page {
         anchors: BTreeSet::new(),
         snippets: vec![],
         code: vec![],
+        items: vec![],
     };
+    let separators = Regex::new("^(,|;|:| and| or|[ ])*$").unwrap();
+    // The source file that code spans belong to, and the last one.
+    let (mut source, mut last_source, mut in_link) = (None::<String>, None, false);
     let (mut heading, mut block) = (None::<String>, None::<(String, String)>);
     for event in Parser::new_ext(&text, Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES) {
         match event {
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                source = dest_url.ends_with(".rs").then(|| dest_url.to_string());
+                last_source = source.clone().or(last_source);
+                in_link = true;
                 page.links.push(dest_url.into_string());
             }
+            Event::End(TagEnd::Link) => in_link = false,
             Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
             Event::End(TagEnd::Heading(_)) => {
                 let anchor = anchor(&heading.take().unwrap());
@@ -100,13 +110,24 @@ fn read(path: &Path) -> Page {
                 if let Some(heading) = &mut heading {
                     heading.push_str(&code);
                 }
+                if let Some(source) = source.clone().filter(|_| !in_link) {
+                    page.items.push((source, code.to_string()));
+                }
                 page.code.push(code.into_string());
             }
-            Event::Text(text) => match (&mut block, &mut heading) {
-                (Some((_, code)), _) => code.push_str(&text),
-                (None, Some(heading)) => heading.push_str(&text),
-                (None, None) => {}
-            },
+            Event::Text(text) => {
+                if text.starts_with("the same,") {
+                    source.clone_from(&last_source);
+                } else if !in_link && !separators.is_match(&text) {
+                    source = None;
+                }
+                match (&mut block, &mut heading) {
+                    (Some((_, code)), _) => code.push_str(&text),
+                    (None, Some(heading)) => heading.push_str(&text),
+                    (None, None) => {}
+                }
+            }
+            Event::End(TagEnd::TableCell | TagEnd::Paragraph | TagEnd::Item) => source = None,
             Event::InlineHtml(html) | Event::Html(html) => {
                 page.anchors.extend(captures(r#"\bid="([^"]+)""#, &html));
                 page.links.extend(captures(r#"\b(?:src|href)="([^"]+)""#, &html));
@@ -138,6 +159,32 @@ fn anchor(heading: &str) -> String {
 
 fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Pages name a function after the link to its file.
+#[test]
+fn named_items_are_in_the_linked_files() {
+    let (mut faults, mut checked) = (Vec::new(), 0);
+    let declaration = Regex::new(r"\b(?:fn|const|static|struct|enum|trait|mod) +(\w+)").unwrap();
+    for page in PAGES.iter().filter(|page| page.path.starts_with("docs")) {
+        for (link, item) in &page.items {
+            let name = item.rsplit("::").next().unwrap();
+            let is_name =
+                name.chars().all(|character| character.is_alphanumeric() || character == '_');
+            // The macro of the crate `simulator` declares it.
+            if name == "promises_hold" || !is_name {
+                continue;
+            }
+            checked += 1;
+            let file = root().join(page.path.parent().unwrap()).join(link);
+            let text = fs::read_to_string(&file).unwrap();
+            if !declaration.captures_iter(&text).any(|declared| &declared[1] == name) {
+                faults.push(format!("{}: {link} has no {name}", page.path.display()));
+            }
+        }
+    }
+    assert!(checked > 100, "only {checked} items were found");
+    assert_none(&faults);
 }
 
 #[test]
