@@ -1,6 +1,6 @@
 # Commands for developers and operators. The work is done by cargo and tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api simulate
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api simulate chaos soak
 .PHONY: release-contract test-compose
 .PHONY: book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart
@@ -47,6 +47,12 @@ simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, 
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
 	  cargo test --release --package merch-db --package merch-logging --no-default-features \
 	  --features merch-logging/client --lib promises_hold
+
+chaos: ## runs the store under faults of processes, networks, disks and clocks; SEED=1 MINUTES=1 RUNS=1 STORE=roles|embedded
+	@tools/chaos
+
+soak: ## runs the store for an hour at half its peak rate and checks that nothing grows; MINUTES=60 STORE=roles|embedded
+	@MINUTES=$(or $(MINUTES),60) tools/chaos --soak
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7
 	@tools/fuzz-api

@@ -123,6 +123,7 @@ java      |              | kafka-java  | the topic read by the console consumer 
 python    |              | kafka-python | the topic read by kafka-python
 go        |              | kafka-go    | the topic read by franz-go
 pgbouncer | pooler       |             | the db service behind PgBouncer
+faketime  | faketime     |             | wrong clocks in the runs of chaos
 chromium  | browser      |             | the pages of the documentation, in a browser
 curl      |              |             | the samples of openapi.yaml, pasted into a shell
 '
@@ -243,6 +244,18 @@ find_pgbouncer() {
   fi
   # Debian installs it in /usr/sbin, which is not on every user's path.
   PATH=$PATH:/usr/sbin type -P pgbouncer
+}
+
+# Prints the path of libfaketime: $FAKETIME_LIBRARY, or Debian's. Fails if there is none.
+find_faketime() {
+  local library
+  for library in ${FAKETIME_LIBRARY:-/usr/lib/*/faketime/libfaketimeMT.so.1}; do
+    if [ -f "$library" ]; then
+      printf '%s\n' "$library"
+      return
+    fi
+  done
+  return 1
 }
 
 # Whether this machine and user can install packages with apt-get.

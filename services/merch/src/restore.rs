@@ -134,18 +134,22 @@ async fn unshipped(database: &Path) -> Option<i64> {
 
 /// Moves the old files into a `replaced-…` directory and the new ones into place. Until then, a
 /// marker file prevents the store from starting.
+///
+/// A journal that is there stays, with the refusals since the backup.
 fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let dir = data.path();
     write_atomically(&data.restore_marker(), b"", 0o600)?;
+    let keeps_journal = is_non_empty(&dir.join(JOURNAL));
+    let files = STORE_FILES.into_iter().filter(|name| *name != JOURNAL || !keeps_journal);
     let mut replaced = None;
-    for name in STORE_FILES.into_iter().filter(|name| dir.join(name).exists()) {
+    for name in files.clone().filter(|name| dir.join(name).exists()) {
         let replaced_dir = match &replaced {
             Some(replaced_dir) => replaced_dir,
             None => replaced.insert(create_replaced_dir(dir)?),
         };
         fs::rename(dir.join(name), replaced_dir.join(name))?;
     }
-    for name in STORE_FILES.into_iter().filter(|name| staged.join(name).exists()) {
+    for name in files.filter(|name| staged.join(name).exists()) {
         fs::rename(staged.join(name), dir.join(name))?;
     }
     sync_dir(dir)?;

@@ -21,7 +21,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use support::{Running, TIMEOUT, http, merch, run, signal, sqlite_url, startup_error};
+use support::{Running, TIMEOUT, http, merch, run, signal, sqlite_url, startup_error, wait_until};
 
 fn store(data_dir: &Path) -> Running {
     let command =
@@ -245,6 +245,7 @@ fn restore_needs_replace_and_keeps_old_files() {
             .contains("backups are not overwritten")
     );
     let late = register(&api, "bob");
+    assert_eq!(log_in(&api, "ada", "wrong horse").0, 401);
     let key = fs::read(dir.path().join("jwt.key")).unwrap();
 
     let restore =
@@ -283,7 +284,7 @@ fn restore_needs_replace_and_keeps_old_files() {
         .output()
         .unwrap();
     assert_eq!(objects(&before), [json!({ "n": 2 })]);
-    assert!(aside[0].join("journal").is_dir());
+    assert!(!aside[0].join("journal").exists());
     assert_eq!(fs::read(dir.path().join("jwt.key")).unwrap(), key);
     assert_eq!(sql(data_dir, "SELECT username FROM users"), [json!({ "username": "ada" })]);
 
@@ -301,6 +302,10 @@ fn restore_needs_replace_and_keeps_old_files() {
         401,
         "a token from after the backup, signed with the same key"
     );
+    // The wrong password of ada was refused after the backup.
+    wait_until("the refusals from before the restore are on the topic", || {
+        events(data_dir).values().any(|event| event["event"] == "log_in_failed")
+    });
     token(&api, "ada");
     assert_eq!(log_in(&api, "bob", "correct horse").0, 401);
     assert_eq!(running.stop().code(), Some(0));

@@ -27,8 +27,8 @@ use std::{
 
 use tempfile::TempDir;
 
-pub use self::{certificates::Certificates, segment::Batch};
-use self::{process::Java, properties::Ports, reaper::Reaper};
+pub use self::{certificates::Certificates, reaper::Reaper, segment::Batch};
+use self::{process::Java, properties::Ports};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -332,8 +332,13 @@ fn start_zookeeper(java: &Java, dir: &Path, ports: Ports) -> Result<process::Jvm
     Ok(running)
 }
 
-/// Outside of the ephemeral range, so that it is still free when a broker restarts.
-fn free_port() -> u16 {
+/// Returns a free port of the loopback address. It is outside of the ephemeral range, so that it is
+/// still free when a process restarts.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     use std::hash::{BuildHasher as _, RandomState};
     (0..1000)
         .map(|_| 15_000 + u16::try_from(RandomState::new().hash_one(()) % 15_000).unwrap())

@@ -15,12 +15,14 @@ done
 rm -rf "$1"
 "#;
 
+/// Kills processes when it is dropped, or when this process ends.
 #[derive(Debug)]
-pub(crate) struct Reaper(Child);
+pub struct Reaper(Child);
 
 impl Reaper {
     /// Watches the processes with ids in `directory/*/pid`, and removes the directory.
-    pub(crate) fn of(dir: &Path) -> Self {
+    #[must_use]
+    pub fn of(dir: &Path) -> Self {
         let child = Command::new("sh")
             .args(["-c", SCRIPT, "reaper"])
             .arg(dir)

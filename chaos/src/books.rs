@@ -1,0 +1,113 @@
+//! The other two books: the tables of the database, and the topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::history::{Moment, Order};
+
+/// One snapshot of all tables, read after the last fault, when the outbox was empty.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tables {
+    /// All orders.
+    pub orders: BTreeMap<Uuid, StoredOrder>,
+    /// The orders of idempotency keys, by user and key.
+    #[serde(with = "pairs")]
+    pub keys: BTreeMap<(Uuid, String), Uuid>,
+    /// All users, with their names.
+    pub users: BTreeMap<Uuid, String>,
+    /// Pieces left, by product.
+    pub stock: BTreeMap<i64, i64>,
+    /// Pieces that a restock added, by its idempotency key.
+    pub restocks: BTreeMap<String, i64>,
+    /// Ids of the events in the outbox, shipped or not.
+    pub outbox: BTreeSet<Uuid>,
+    /// Events in the outbox that are dead letters.
+    pub dead_letters: u64,
+}
+
+/// An order in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOrder {
+    /// What a response has.
+    pub order: Order,
+    /// The row's version.
+    pub version: i64,
+}
+
+/// A snapshot of the sums, read from the database while the run went on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Before it was read.
+    pub began: Moment,
+    /// After it was read.
+    pub ended: Moment,
+    /// Which server it was read from.
+    pub server: String,
+    /// Pieces left, by product.
+    pub stock: BTreeMap<i64, i64>,
+    /// Pieces in placed orders, by product.
+    pub placed: BTreeMap<i64, i64>,
+    /// Pieces that all restocks added, of all products.
+    pub restocked: i64,
+}
+
+/// A record of the topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Record {
+    /// The partition.
+    pub partition: i32,
+    /// The offset in the partition.
+    pub offset: i64,
+    /// Unique for each event; a repeated record has the same.
+    pub id: String,
+    /// RFC 3339.
+    pub time: String,
+    /// `api` or `db`.
+    pub service: String,
+    /// The process that wrote it.
+    pub instance: String,
+    /// What happened, such as `order_placed`.
+    pub event: String,
+    /// Who did it.
+    pub actor: String,
+    /// What it happened to, such as `order:ID`.
+    pub subject: String,
+    /// The request.
+    pub request_id: String,
+    /// Details.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Everything that the checker compares with the history.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Books {
+    /// Pieces before the first order, by product.
+    pub seeded: BTreeMap<i64, i64>,
+    /// The tables at the end.
+    pub tables: Tables,
+    /// Snapshots during the run.
+    pub snapshots: Vec<Snapshot>,
+    /// All records of the topic, by partition and offset.
+    pub topic: Vec<Record>,
+}
+
+/// A map as a list of pairs, because keys in JSON are strings.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use uuid::Uuid;
+
+    type Keys = BTreeMap<(Uuid, String), Uuid>;
+
+    pub(super) fn serialize<S: Serializer>(keys: &Keys, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(keys)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Keys, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
+    }
+}

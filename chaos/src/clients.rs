@@ -1,0 +1,492 @@
+//! The workload: clients that each send one request at a time, and record all of them.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::history::{Call, Fault, History, Moment, Operation, Order, Product, Response, Token};
+
+/// A client waits at most this long. A request takes the store 15 s at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a client repeats a request whose outcome is unknown.
+const ATTEMPTS: usize = 8;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Collects what clients and the nemesis do.
+#[derive(Debug)]
+pub struct Recorder {
+    started: Instant,
+    history: Mutex<History>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { started: Instant::now(), history: Mutex::default() }
+    }
+}
+
+impl Recorder {
+    /// Returns the time since the start.
+    pub fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    /// Adds an operation that has ended.
+    pub fn record(&self, operation: Operation) {
+        self.with(|history| history.operations.push(operation));
+    }
+
+    /// Adds a fault that has ended.
+    pub fn record_fault(&self, fault: Fault) {
+        self.with(|history| history.faults.push(fault));
+    }
+
+    /// Looks at the history so far.
+    pub fn with<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
+        look(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A client with a user of its own.
+pub struct Client {
+    number: usize,
+    http: reqwest::Client,
+    /// Addresses of all api replicas.
+    servers: Vec<SocketAddr>,
+    recorder: Arc<Recorder>,
+    random: StdRng,
+    user: Option<User>,
+    /// Names of this client's users.
+    registered: usize,
+}
+
+#[derive(Debug)]
+struct User {
+    id: Uuid,
+    name: String,
+    log_ins: usize,
+    token: Option<(Token, String)>,
+    revoked: Vec<(Token, String)>,
+    orders: Vec<Uuid>,
+    /// Earlier orders, for repetitions: key, product and quantity.
+    keys: Vec<(String, i64, i64)>,
+}
+
+impl Client {
+    /// Creates a client. The seed and its number determine what it sends.
+    pub fn new(
+        number: usize,
+        seed: u64,
+        servers: Vec<SocketAddr>,
+        recorder: Arc<Recorder>,
+    ) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build().context("an HTTP client")?;
+        let random =
+            StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(number as u64));
+        Ok(Self { number, http, servers, recorder, random, user: None, registered: 0 })
+    }
+
+    /// Sends requests until it is stopped. Each is followed by a random pause up to `pause`.
+    pub async fn run(mut self, pause: Duration, stop: Arc<AtomicBool>) {
+        while !stop.load(Ordering::Relaxed) {
+            self.step().await;
+            let pause = pause.mul_f64(self.random.random_range(0.0..1.0));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn step(&mut self) {
+        let Some(mut user) = self.user.take() else {
+            self.user = self.register().await;
+            return;
+        };
+        if user.token.is_none() && !self.log_in(&mut user).await {
+            return;
+        }
+        let Some((token, text)) = user.token.clone() else {
+            self.user = Some(user);
+            return;
+        };
+        let still_valid = match self.random.random_range(0..100) {
+            0..40 => self.place_with_key(&mut user, token, &text).await,
+            40..50 => self.place(&mut user, token, &text).await,
+            50..62 => self.cancel(&user, token, &text).await,
+            62..72 => self.get_order(&user, token, &text).await,
+            72..78 => self.list_orders(token, &text).await,
+            78..86 => {
+                let product = self.product();
+                self.get_product(product).await;
+                true
+            }
+            86..90 => {
+                self.send(Call::ListProducts, Method::GET, "/products", None, None, None).await;
+                true
+            }
+            90..92 => self.log_out(&mut user, token, &text).await,
+            92..95 => {
+                self.use_revoked(&user).await;
+                true
+            }
+            95..97 => {
+                self.send(Call::ForgedToken, Method::GET, "/orders", Some("forged"), None, None)
+                    .await;
+                true
+            }
+            97..99 => {
+                let body = json!({ "username": user.name, "password": "not the password" });
+                let call = Call::WrongPassword { user: user.id };
+                self.send(call, Method::POST, "/login", None, None, Some(body)).await;
+                true
+            }
+            // A new user takes the place of this one.
+            _ => return,
+        };
+        if !still_valid {
+            user.token = None;
+        }
+        self.user = Some(user);
+    }
+
+    fn product(&mut self) -> i64 {
+        self.random.random_range(1..=3)
+    }
+
+    async fn register(&mut self) -> Option<User> {
+        // A name is used once, because an unanswered registration may have taken it.
+        let unique = format!("{:03}{:06}", self.number, self.registered);
+        self.registered += 1;
+        let name = format!("user{unique}");
+        let email = format!("{unique}@mail.example.com");
+        let body = json!({ "sid": unique, "username": name, "email": email, "password": PASSWORD });
+        let call = Call::Register { username: name.clone() };
+        let response = self.send(call, Method::POST, "/users", None, None, Some(body)).await?;
+        let id = response.user.filter(|_| response.status == 201)?;
+        Some(User {
+            id,
+            name,
+            log_ins: 0,
+            token: None,
+            revoked: Vec::new(),
+            orders: Vec::new(),
+            keys: Vec::new(),
+        })
+    }
+
+    /// Returns false if the user is refused. It keeps the user in `self.user` otherwise.
+    async fn log_in(&mut self, user: &mut User) -> bool {
+        let token = Token { user: user.id, log_in: user.log_ins };
+        let body = json!({ "username": user.name, "password": PASSWORD });
+        let call = Call::LogIn { user: user.id, log_in: token.log_in };
+        let (response, body) =
+            self.exchange(call, Method::POST, "/login", None, None, Some(body), PATIENCE).await;
+        match response {
+            Some(response) if response.status == 200 => {
+                let text = body["access_token"].as_str().unwrap_or_default().to_owned();
+                user.token = Some((token, text));
+                user.log_ins += 1;
+                true
+            }
+            // A restore has removed the user.
+            Some(response) if response.status == 401 => false,
+            _ => true,
+        }
+    }
+
+    async fn place_with_key(&mut self, user: &mut User, token: Token, text: &str) -> bool {
+        let again = self.random.random_bool(0.1) && !user.keys.is_empty();
+        let (key, product, quantity) = if again {
+            let index = self.random.random_range(0..user.keys.len());
+            user.keys[index].clone()
+        } else {
+            let fresh = (
+                format!("{}-{}", self.number, Uuid::new_v4()),
+                self.product(),
+                self.random.random_range(1..=3),
+            );
+            user.keys.push(fresh.clone());
+            fresh
+        };
+        // Some clients lose patience: the store may place their order, or not.
+        let impatient = self.random.random_bool(0.05);
+        let race = self.random.random_bool(0.03);
+        for attempt in 0..ATTEMPTS {
+            let patience = if impatient && attempt == 0 {
+                Duration::from_millis(self.random.random_range(1..40))
+            } else {
+                PATIENCE
+            };
+            let count = if race { 2 } else { 1 };
+            let servers: Vec<SocketAddr> = (0..count).map(|_| self.server()).collect();
+            let mut attempts = Vec::new();
+            for server in servers {
+                let call = Call::Place { token, product, quantity, key: Some(key.clone()) };
+                let body = json!({ "product_id": product, "quantity": quantity });
+                attempts.push(self.exchange_with(
+                    server,
+                    call,
+                    Method::POST,
+                    "/orders",
+                    Some(text),
+                    Some(&key),
+                    Some(body),
+                    patience,
+                ));
+            }
+            let mut answered = None;
+            for (response, _) in futures_util::future::join_all(attempts).await {
+                if let Some(response) = response.filter(|response| is_final(response.status)) {
+                    answered = Some(response);
+                }
+            }
+            if let Some(response) = answered {
+                user.orders.extend(response.orders.iter().map(|order| order.id));
+                return response.status != 401;
+            }
+            let pause = self.random.random_range(20..400);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        true
+    }
+
+    async fn place(&mut self, user: &mut User, token: Token, text: &str) -> bool {
+        let (product, quantity) = (self.product(), self.random.random_range(1..=3));
+        let call = Call::Place { token, product, quantity, key: None };
+        let body = json!({ "product_id": product, "quantity": quantity });
+        let response = self.send(call, Method::POST, "/orders", Some(text), None, Some(body)).await;
+        if let Some(response) = &response {
+            user.orders.extend(response.orders.iter().map(|order| order.id));
+        }
+        is_valid(response.as_ref())
+    }
+
+    async fn cancel(&mut self, user: &User, token: Token, text: &str) -> bool {
+        let Some(order) = self.one_of(&user.orders) else { return true };
+        let path = format!("/orders/{order}/cancel");
+        for _ in 0..ATTEMPTS {
+            let call = Call::Cancel { token, order };
+            let response = self.send(call, Method::POST, &path, Some(text), None, None).await;
+            if response.as_ref().is_some_and(|response| is_final(response.status)) {
+                return is_valid(response.as_ref());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        true
+    }
+
+    /// Prefers new orders.
+    fn one_of(&mut self, orders: &[Uuid]) -> Option<Uuid> {
+        let newest = self.random.random_range(1..=20);
+        let start = orders.len().saturating_sub(newest);
+        orders.get(start).copied()
+    }
+
+    async fn get_order(&mut self, user: &User, token: Token, text: &str) -> bool {
+        let Some(order) = self.one_of(&user.orders) else { return true };
+        let path = format!("/orders/{order}");
+        let call = Call::GetOrder { token, order };
+        let response = self.send(call, Method::GET, &path, Some(text), None, None).await;
+        is_valid(response.as_ref())
+    }
+
+    async fn list_orders(&mut self, token: Token, text: &str) -> bool {
+        let call = Call::ListOrders { token };
+        let response =
+            self.send(call, Method::GET, "/orders?limit=100", Some(text), None, None).await;
+        is_valid(response.as_ref())
+    }
+
+    async fn get_product(&mut self, product: i64) {
+        let path = format!("/products/{product}");
+        self.send(Call::GetProduct { product }, Method::GET, &path, None, None, None).await;
+    }
+
+    /// Logs out, and tries the token again at once.
+    async fn log_out(&mut self, user: &mut User, token: Token, text: &str) -> bool {
+        let call = Call::LogOut { token };
+        let response = self.send(call, Method::POST, "/logout", Some(text), None, None).await;
+        // After a response that was lost, the token may be valid or not.
+        if response.is_none_or(|response| response.status != 204) {
+            return false;
+        }
+        user.revoked.push((token, text.to_owned()));
+        self.use_revoked(user).await;
+        false
+    }
+
+    async fn use_revoked(&mut self, user: &User) {
+        if user.revoked.is_empty() {
+            return;
+        }
+        let index = self.random.random_range(0..user.revoked.len());
+        let (token, text) = user.revoked[index].clone();
+        let call = match self.random.random_range(0..3) {
+            0 => Call::Place { token, product: self.product(), quantity: 1, key: None },
+            1 => Call::ListOrders { token },
+            _ => match self.one_of(&user.orders) {
+                Some(order) => Call::Cancel { token, order },
+                None => Call::ListOrders { token },
+            },
+        };
+        let (method, path, body) = match &call {
+            Call::Place { product, quantity, .. } => (
+                Method::POST,
+                "/orders".to_owned(),
+                Some(json!({ "product_id": product, "quantity": quantity })),
+            ),
+            Call::Cancel { order, .. } => (Method::POST, format!("/orders/{order}/cancel"), None),
+            _ => (Method::GET, "/orders?limit=100".to_owned(), None),
+        };
+        self.send(call, method, &path, Some(&text), None, body).await;
+    }
+
+    async fn send(
+        &mut self,
+        call: Call,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        key: Option<&str>,
+        body: Option<Value>,
+    ) -> Option<Response> {
+        self.exchange(call, method, path, token, key, body, PATIENCE).await.0
+    }
+
+    fn server(&mut self) -> SocketAddr {
+        let index = self.random.random_range(0..self.servers.len());
+        self.servers[index]
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
+    async fn exchange(
+        &mut self,
+        call: Call,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        key: Option<&str>,
+        body: Option<Value>,
+        patience: Duration,
+    ) -> (Option<Response>, Value) {
+        let server = self.server();
+        self.exchange_with(server, call, method, path, token, key, body, patience).await
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
+    async fn exchange_with(
+        &self,
+        server: SocketAddr,
+        call: Call,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        key: Option<&str>,
+        body: Option<Value>,
+        patience: Duration,
+    ) -> (Option<Response>, Value) {
+        let mut request = self.http.request(method, format!("http://{server}{path}"));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let began = self.recorder.now();
+        let received = receive(request.timeout(patience)).await.ok();
+        let ended = self.recorder.now();
+        let (response, body) = match received {
+            Some((response, body)) => (Some(response), body),
+            None => (None, Value::Null),
+        };
+        let operation = Operation {
+            client: self.number,
+            began,
+            ended,
+            call,
+            response: response.clone(),
+            impatient: patience < PATIENCE,
+        };
+        self.recorder.record(operation);
+        (response, body)
+    }
+}
+
+/// Whether a client does not repeat a request with this answer.
+fn is_final(status: u16) -> bool {
+    status < 500 && status != 429
+}
+
+fn is_valid(response: Option<&Response>) -> bool {
+    response.is_none_or(|response| response.status != 401)
+}
+
+async fn receive(request: reqwest::RequestBuilder) -> Result<(Response, Value)> {
+    let received = request.send().await?;
+    let status = received.status().as_u16();
+    let header = |name: &str| {
+        let value = received.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (request_id, etag) = (header("x-request-id"), header("etag"));
+    let bytes = received.bytes().await?;
+    let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
+    let response = Response {
+        status,
+        code: body["code"].as_str().unwrap_or_default().to_owned(),
+        request_id,
+        version: etag.trim_matches('"').parse().ok(),
+        user: body["username"].as_str().and_then(|_| id(&body["id"])),
+        orders: elements(&body).filter_map(order).collect(),
+        products: elements(&body).filter_map(product).collect(),
+    };
+    Ok((response, body))
+}
+
+/// The items of a page, or the body itself.
+fn elements(body: &Value) -> impl Iterator<Item = &Value> {
+    match body["items"].as_array() {
+        Some(items) => items.iter(),
+        None => std::slice::from_ref(body).iter(),
+    }
+}
+
+fn id(value: &Value) -> Option<Uuid> {
+    value.as_str()?.parse().ok()
+}
+
+fn order(value: &Value) -> Option<Order> {
+    Some(Order {
+        id: id(&value["id"])?,
+        user: id(&value["user_id"])?,
+        product: value["product_id"].as_i64()?,
+        quantity: value["quantity"].as_i64()?,
+        unit_price_cents: value["unit_price_cents"].as_i64()?,
+        cancelled: value["status"] == "cancelled",
+    })
+}
+
+fn product(value: &Value) -> Option<Product> {
+    Some(Product { id: value["id"].as_i64()?, stock: value["stock"].as_i64()? })
+}
+
+/// Returns the stock of all products.
+pub async fn read_stock(http: &reqwest::Client, server: SocketAddr) -> Result<BTreeMap<i64, i64>> {
+    let request = http.get(format!("http://{server}/products")).timeout(PATIENCE);
+    let (response, _) = receive(request).await?;
+    Ok(response.products.iter().map(|product| (product.id, product.stock)).collect())
+}

@@ -1,0 +1,183 @@
+//! A process of the store: `merch api`, `merch db`, `merch logging`, or the whole store.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+/// The longest time from the start of a role to its first "ready".
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longer than the drain timeout of all its parts.
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A role with a fixed address. Its process is killed with it, and with this program.
+#[derive(Debug)]
+pub struct Role {
+    /// Its name, such as `db 1`.
+    pub name: String,
+    program: PathBuf,
+    arguments: Vec<String>,
+    envs: Vec<(String, String)>,
+    admin: SocketAddr,
+    /// Holds its log, its process id and its clock.
+    directory: PathBuf,
+    child: Option<Child>,
+}
+
+impl Role {
+    /// Describes a role, which [`start`](Self::start) runs.
+    pub fn new(
+        name: &str,
+        directory: &Path,
+        program: &Path,
+        arguments: &[&str],
+        envs: Vec<(String, String)>,
+        admin: SocketAddr,
+    ) -> Result<Self> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("{} cannot be created", directory.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            envs,
+            admin,
+            directory: directory.to_owned(),
+            child: None,
+        })
+    }
+
+    /// Starts the process. It appends to the log of an earlier one.
+    pub fn start(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
+            command.env_remove(name);
+        }
+        let child = command
+            .args(&self.arguments)
+            .envs(self.envs.iter().map(|(name, value)| (name, value)))
+            .env("MERCH_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let pid = child.id().context("a process that was just started")?;
+        fs::write(self.directory.join("pid"), pid.to_string())?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Returns the file with its output.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// Returns the id of the process, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
+    /// Sends a signal to the process, if it runs.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended just now.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Kills the process with SIGKILL and waits for its end.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.with_context(|| format!("{} cannot be killed", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the process with SIGTERM.
+    ///
+    /// # Errors
+    /// If it does not end in time, or with another exit code than 0.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::TERM);
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, child.wait()).await else {
+            child.kill().await?;
+            bail!("{} did not end within {STOP_TIMEOUT:?} after SIGTERM", self.name);
+        };
+        let status = status?;
+        ensure!(status.success(), "{} ended with {status} after SIGTERM", self.name);
+        Ok(())
+    }
+
+    /// Returns how the process ended, if it did so by itself.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Waits until it is ready.
+    pub async fn wait_ready(&self, http: &reqwest::Client) -> Result<()> {
+        let url = format!("http://{}/readyz", self.admin);
+        let end = Instant::now() + START_TIMEOUT;
+        loop {
+            let found = match http.get(&url).timeout(Duration::from_secs(2)).send().await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => response.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            ensure!(
+                Instant::now() < end,
+                "{} was not ready within {START_TIMEOUT:?}: {found}\n{}",
+                self.name,
+                tail(&self.log())
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Returns the sum of a metric over its labels.
+    pub async fn metric(&self, http: &reqwest::Client, name: &str) -> Result<f64> {
+        let url = format!("http://{}/metrics", self.admin);
+        let text = http.get(&url).timeout(Duration::from_secs(5)).send().await?.text().await?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            if !rest.starts_with([' ', '{']) {
+                return None;
+            }
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        });
+        Ok(values.sum())
+    }
+
+    /// Returns the panics in its log.
+    pub fn panics(&self) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines = log.lines().filter(|line| line.contains("panicked at"));
+        Ok(lines.map(|line| format!("{}: {line}", self.name)).collect())
+    }
+}
+
+/// Returns the last lines of a file.
+pub(crate) fn tail(file: &Path) -> String {
+    let text = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

@@ -1,0 +1,552 @@
+//! The store under test: its processes, the proxies between them, its disks and its clocks.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use merch_test_kafka::{Kafka, Options as KafkaOptions, Reaper, free_port};
+use tempfile::TempDir;
+use tokio::{process::Command, sync::Mutex};
+
+use crate::{
+    postgres::{Options as PostgresOptions, Postgres},
+    proxy::{Disturbance, Proxy},
+    role::Role,
+};
+
+/// Of each role.
+const REPLICAS: usize = 2;
+/// An api's journal may have this much. Small, so that it is full at once.
+const API_DISK: &str = "8m";
+/// PostgreSQL's primary or standby, or the embedded store.
+const DATABASE_DISK: &str = "1g";
+
+/// Settings that are not of a fault: the throttles would hide what the run looks for.
+const SETTINGS: [(&str, &str); 11] = [
+    ("MERCH_HASH_COST", "10"),
+    ("MERCH_HASH_CONCURRENCY", "32"),
+    ("MERCH_WRITE_RATE", "1000000"),
+    ("MERCH_WRITES_PER_USER", "1000"),
+    ("MERCH_LOG_IN_ADDRESS_RATE", "1000000"),
+    ("MERCH_REGISTRATION_ADDRESS_RATE", "1000000"),
+    ("MERCH_LOG_IN_RATE", "1000000"),
+    ("MERCH_LOG_IN_ACCOUNT_RATE", "1000000"),
+    ("MERCH_REFUSAL_EVENTS", "10000"),
+    ("MERCH_LOG_FILTER", "info"),
+    ("RUST_BACKTRACE", "1"),
+];
+
+/// Which store is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Deployment {
+    /// Two api, two db and two logging services, PostgreSQL with a synchronous standby, and Kafka.
+    Roles,
+    /// One process with SQLite and its own broker.
+    Embedded,
+}
+
+/// What a run needs from this machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The program `merch`.
+    pub merch: PathBuf,
+    /// libfaketime, if clocks are to be wrong.
+    pub faketime: Option<PathBuf>,
+    /// Whether disks are small, so that they can be filled.
+    pub small_disks: bool,
+    /// Where logs and books stay.
+    pub directory: PathBuf,
+}
+
+/// A connection between two parts, or between clients and an api.
+#[derive(Debug)]
+pub struct Link {
+    /// Its ends, such as `api 0 -> db 1`.
+    pub name: String,
+    /// The proxy on it.
+    pub proxy: Proxy,
+}
+
+/// A small file system.
+#[derive(Debug)]
+pub struct Disk {
+    /// Its owner, such as `disk of api 0`.
+    pub name: String,
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts a file system in memory. Returns `None` if this user may not.
+    async fn mount(name: &str, path: &Path, size: &str) -> Result<Option<Self>> {
+        let options = format!("size={size},mode=0755");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).stderr(Stdio::null());
+        let mounted = mount.status().await.is_ok_and(|status| status.success());
+        Ok(mounted.then(|| Self { name: name.to_owned(), path: path.to_owned() }))
+    }
+
+    /// Takes all its free space.
+    pub fn fill(&self) -> Result<()> {
+        let mut ballast = fs::File::create(self.ballast())?;
+        let mut piece = vec![0; 1 << 20];
+        while !piece.is_empty() {
+            if ballast.write(&piece).is_err() {
+                piece.truncate(piece.len() / 2);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the space back.
+    pub fn empty(&self) {
+        // It is missing if the disk was never filled.
+        let _ = fs::remove_file(self.ballast());
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a killed process may still hold a file for a moment.
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.path)
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// A running store. Everything is killed with it.
+pub struct Store {
+    /// Which store it is.
+    pub deployment: Deployment,
+    /// Its processes: logging, db and api in this order, or the whole store.
+    pub roles: Vec<Mutex<Role>>,
+    /// Their names.
+    pub names: Vec<String>,
+    /// The connections between all parts.
+    pub links: Vec<Link>,
+    /// Clocks, one for each role; empty without libfaketime.
+    pub clocks: Vec<PathBuf>,
+    /// The database of the roles.
+    pub postgres: Option<Mutex<Postgres>>,
+    kafka: Option<Arc<StdMutex<Kafka>>>,
+    /// The disks that can be filled. Dropped after the processes that use them.
+    pub disks: Vec<Disk>,
+    machine: Machine,
+    http: reqwest::Client,
+    /// Where the files of processes are: short-lived.
+    directory: TempDir,
+    _reaper: Reaper,
+}
+
+impl Store {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(deployment: Deployment, machine: Machine) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("merch-chaos.").tempdir()?;
+        // PostgreSQL runs as another user than root.
+        fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let reaper = Reaper::of(directory.path());
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let mut store = Self {
+            deployment,
+            roles: Vec::new(),
+            names: Vec::new(),
+            links: Vec::new(),
+            disks: Vec::new(),
+            clocks: Vec::new(),
+            postgres: None,
+            kafka: None,
+            machine,
+            http,
+            directory,
+            _reaper: reaper,
+        };
+        match deployment {
+            Deployment::Roles => store.start_roles().await?,
+            Deployment::Embedded => store.start_embedded().await?,
+        }
+        store.wait_ready().await?;
+        Ok(store)
+    }
+
+    async fn start_roles(&mut self) -> Result<()> {
+        let root = self.directory.path().to_owned();
+        let data_root = root.join("postgres");
+        self.mount("disk of postgres", &data_root, DATABASE_DISK).await?;
+        let options = PostgresOptions { data_root: Some(data_root), ..PostgresOptions::default() };
+        let postgres = Postgres::start(&root, options).await?;
+        let database = postgres.address();
+        self.run(&["migrate", "--database-url", &postgres.url()], &[]).await?;
+        self.postgres = Some(Mutex::new(postgres));
+
+        // Clients get Kafka's address from Kafka, so it has to advertise the proxy.
+        let to_kafka = self.link("logging -> kafka", ([127, 0, 0, 1], 9).into()).await?;
+        let options = KafkaOptions {
+            properties: vec![format!("advertised.listeners=PLAINTEXT://{to_kafka}")],
+            ..KafkaOptions::default()
+        };
+        let kafka = tokio::task::spawn_blocking(|| Kafka::with(options)).await?;
+        let behind: SocketAddr = kafka.bootstrap_servers().parse()?;
+        self.links.last().context("the link to Kafka")?.proxy.redirect(behind);
+        self.kafka = Some(Arc::new(StdMutex::new(kafka)));
+
+        let key = "0123456789abcdef0123456789abcdef-chaos";
+        let admin_token = ("MERCH_ADMIN_TOKEN", key);
+        let mut logging = Vec::new();
+        for number in 0..REPLICAS {
+            let listen = listen_address();
+            let kafka = to_kafka.to_string();
+            self.role(
+                &format!("logging {number}"),
+                &["logging"],
+                &[("MERCH_LOGGING_LISTEN", &listen.to_string()), ("MERCH_KAFKA_BROKERS", &kafka)],
+            )?;
+            logging.push(listen);
+        }
+        let mut db = Vec::new();
+        for number in 0..REPLICAS {
+            let listen = listen_address();
+            let name = format!("db {number}");
+            let endpoints = self.endpoints(&name, "logging", &logging).await?;
+            let proxied = self.link(&format!("{name} -> postgres"), database).await?;
+            self.role(
+                &name,
+                &["db"],
+                &[
+                    ("MERCH_DB_LISTEN", &listen.to_string()),
+                    ("MERCH_LOGGING_ENDPOINT", &endpoints),
+                    (
+                        "MERCH_DATABASE_URL",
+                        &format!("postgres://merch@{proxied}/merch?sslmode=disable"),
+                    ),
+                    admin_token,
+                ],
+            )?;
+            db.push(listen);
+        }
+        let mut api = Vec::new();
+        for number in 0..REPLICAS {
+            let listen = listen_address();
+            let name = format!("api {number}");
+            let to_logging = self.endpoints(&name, "logging", &logging).await?;
+            let to_db = self.endpoints(&name, "db", &db).await?;
+            self.role(
+                &name,
+                &["api"],
+                &[
+                    ("MERCH_LISTEN", &listen.to_string()),
+                    ("MERCH_LOGGING_ENDPOINT", &to_logging),
+                    ("MERCH_DB_ENDPOINT", &to_db),
+                    ("MERCH_JWT_KEY", key),
+                ],
+            )?;
+            let data_dir = self.directory_of(&name).join("data");
+            self.mount(&format!("disk of {name}"), &data_dir, API_DISK).await?;
+            api.push(listen);
+        }
+        // `merch admin` does not balance, so it has connections of its own.
+        for (number, listen) in db.iter().enumerate() {
+            self.link(&format!("operator -> db {number}"), *listen).await?;
+        }
+        for (number, listen) in api.iter().enumerate() {
+            self.link(&format!("clients -> api {number}"), *listen).await?;
+        }
+        for role in &self.roles {
+            role.lock().await.start()?;
+        }
+        Ok(())
+    }
+
+    async fn start_embedded(&mut self) -> Result<()> {
+        let listen = listen_address();
+        let data_dir = self.data_dir();
+        self.mount("disk of store", &data_dir, DATABASE_DISK).await?;
+        self.role("store", &[], &[("MERCH_LISTEN", &listen.to_string())])?;
+        self.link("clients -> store", listen).await?;
+        for role in &self.roles {
+            role.lock().await.start()?;
+        }
+        Ok(())
+    }
+
+    async fn mount(&mut self, name: &str, path: &Path, size: &str) -> Result<()> {
+        fs::create_dir_all(path)?;
+        if self.machine.small_disks {
+            self.disks.extend(Disk::mount(name, path, size).await?);
+        }
+        Ok(())
+    }
+
+    fn directory_of(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name.replace(' ', "-"))
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.directory_of("store").join("data")
+    }
+
+    /// Adds a proxy and returns its address.
+    async fn link(&mut self, name: &str, to: SocketAddr) -> Result<SocketAddr> {
+        let proxy = Proxy::start(to).await?;
+        let address = proxy.address();
+        self.links.push(Link { name: name.to_owned(), proxy });
+        Ok(address)
+    }
+
+    /// Adds a proxy to each replica and returns the setting for all of them.
+    async fn endpoints(&mut self, from: &str, to: &str, replicas: &[SocketAddr]) -> Result<String> {
+        let mut urls = Vec::new();
+        for (number, replica) in replicas.iter().enumerate() {
+            let proxied = self.link(&format!("{from} -> {to} {number}"), *replica).await?;
+            urls.push(format!("http://{proxied}"));
+        }
+        Ok(urls.join(","))
+    }
+
+    fn role(&mut self, name: &str, arguments: &[&str], envs: &[(&str, &str)]) -> Result<()> {
+        let directory = self.directory_of(name);
+        let admin = listen_address();
+        fs::create_dir_all(&directory)?;
+        let data_dir = directory.join("data");
+        let mut all: Vec<(String, String)> = SETTINGS
+            .iter()
+            .chain(envs)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        all.push(("MERCH_ADMIN_LISTEN".to_owned(), admin.to_string()));
+        all.push(("MERCH_DATA_DIR".to_owned(), data_dir.display().to_string()));
+        if let Some(library) = &self.machine.faketime {
+            let clock = directory.join("clock");
+            fs::write(&clock, "+0\n")?;
+            all.extend([
+                ("LD_PRELOAD".to_owned(), library.display().to_string()),
+                ("FAKETIME_TIMESTAMP_FILE".to_owned(), clock.display().to_string()),
+                ("FAKETIME_CACHE_DURATION".to_owned(), "1".to_owned()),
+                // Only the time of day is wrong.
+                ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+            ]);
+            self.clocks.push(clock);
+        }
+        let role = Role::new(name, &directory, &self.machine.merch, arguments, all, admin)?;
+        self.roles.push(Mutex::new(role));
+        self.names.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Returns the addresses for clients: of all api replicas.
+    #[must_use]
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.proxies("clients -> ")
+    }
+
+    fn proxies(&self, prefix: &str) -> Vec<SocketAddr> {
+        let links = self.links.iter().filter(|link| link.name.starts_with(prefix));
+        links.map(|link| link.proxy.address()).collect()
+    }
+
+    /// Waits until all processes are ready. Starts those again that have exited, as a supervisor
+    /// does.
+    pub async fn wait_ready(&self) -> Result<()> {
+        for role in &self.roles {
+            let mut role = role.lock().await;
+            role.start()?;
+            role.wait_ready(&self.http).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a process is ready.
+    pub async fn wait_for(&self, role: &Role) -> Result<()> {
+        role.wait_ready(&self.http).await
+    }
+
+    /// Starts processes again that have exited by themselves, and returns a sentence for each.
+    pub async fn restart_exited(&self) -> Result<Vec<String>> {
+        let mut sentences = Vec::new();
+        for role in &self.roles {
+            // A fault that lasts has the lock.
+            let Ok(mut role) = role.try_lock() else { continue };
+            if let Some(status) = role.exited() {
+                sentences.push(format!("{} exited: {status}", role.name));
+                role.start()?;
+            }
+        }
+        Ok(sentences)
+    }
+
+    /// Runs `merch` to its end.
+    ///
+    /// # Errors
+    /// With its output, if its exit code is not 0.
+    pub async fn run(&self, arguments: &[&str], envs: &[(&str, &str)]) -> Result<String> {
+        let mut command = Command::new(&self.machine.merch);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).envs(envs.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(60), command.output())
+            .await
+            .with_context(|| format!("merch {arguments:?} did not end in 60 s"))?
+            .with_context(|| format!("{} cannot be started", self.machine.merch.display()))?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "merch {arguments:?}: {}: {stderr}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Adds pieces to a product, as the operator does.
+    pub async fn restock(
+        &self,
+        product: i64,
+        pieces: i64,
+        key: &str,
+        replica: usize,
+    ) -> Result<()> {
+        let (product, pieces) = (product.to_string(), pieces.to_string());
+        let arguments = ["admin", "restock", &product, "--add", &pieces, "--key", key, "--json"];
+        let proxies = self.proxies("operator -> ");
+        if proxies.is_empty() {
+            let data_dir = self.data_dir().display().to_string();
+            self.run(&arguments, &[("MERCH_DATA_DIR", &data_dir)]).await?;
+        } else {
+            let endpoint = format!("http://{}", proxies[replica % proxies.len()]);
+            let token = "0123456789abcdef0123456789abcdef-chaos";
+            self.run(&arguments, &[("MERCH_DB_ENDPOINT", &endpoint), ("MERCH_ADMIN_TOKEN", token)])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Kills Kafka, waits, and starts it again with its data.
+    pub async fn kill_kafka(&self, lasts: Duration) -> Result<()> {
+        self.on_kafka(|kafka| kafka.kill(0)).await?;
+        tokio::time::sleep(lasts).await;
+        self.on_kafka(|kafka| kafka.restart(0)).await
+    }
+
+    /// Stops Kafka's process and continues it later.
+    pub async fn freeze_kafka(&self, lasts: Duration) -> Result<()> {
+        self.on_kafka(|kafka| kafka.pause(0)).await?;
+        tokio::time::sleep(lasts).await;
+        self.on_kafka(|kafka| kafka.resume(0)).await
+    }
+
+    async fn on_kafka(&self, act: impl FnOnce(&mut Kafka) + Send + 'static) -> Result<()> {
+        let Some(kafka) = self.kafka.clone() else { bail!("the embedded store has no Kafka") };
+        let act = move || act(&mut kafka.lock().unwrap_or_else(PoisonError::into_inner));
+        tokio::task::spawn_blocking(act).await.context("Kafka")
+    }
+
+    /// Returns Kafka's address, for reading the topic.
+    pub fn bootstrap_servers(&self) -> Result<String> {
+        if let Some(kafka) = &self.kafka {
+            return Ok(kafka.lock().unwrap_or_else(PoisonError::into_inner).bootstrap_servers());
+        }
+        let file = self.data_dir().join("run.json");
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let addresses: serde_json::Value = serde_json::from_str(&text)?;
+        addresses["kafka"].as_str().map(str::to_owned).context("run.json has no `kafka`")
+    }
+
+    /// Returns the database's URL, without a proxy.
+    pub async fn database_url(&self) -> String {
+        match &self.postgres {
+            Some(postgres) => postgres.lock().await.url(),
+            None => format!("sqlite://{}?mode=ro", self.data_dir().join("merch.db").display()),
+        }
+    }
+
+    /// Sends db's new connections to another PostgreSQL, and resets the open ones.
+    pub fn redirect_database(&self, to: SocketAddr) {
+        for link in self.links.iter().filter(|link| link.name.ends_with("-> postgres")) {
+            link.proxy.redirect(to);
+        }
+    }
+
+    /// Writes a backup of an embedded store.
+    pub async fn backup_embedded(&self, file: &Path) -> Result<()> {
+        let data_dir = self.data_dir().display().to_string();
+        self.run(&["backup", &file.display().to_string()], &[("MERCH_DATA_DIR", &data_dir)])
+            .await?;
+        Ok(())
+    }
+
+    /// Replaces a stopped embedded store by a backup.
+    pub async fn restore_embedded(&self, file: &Path) -> Result<()> {
+        let data_dir = self.data_dir().display().to_string();
+        let arguments = ["restore", "--replace", &file.display().to_string()];
+        self.run(&arguments, &[("MERCH_DATA_DIR", &data_dir)]).await?;
+        Ok(())
+    }
+
+    /// Returns a directory for files of the run, on a disk that is never filled.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Sets how wrong a role's clock is, in milliseconds.
+    pub fn skew(&self, role: usize, milliseconds: i64) -> Result<()> {
+        let seconds = milliseconds as f64 / 1000.0;
+        // Renamed, because libfaketime must not read half of it.
+        let clock = &self.clocks[role];
+        let fresh = clock.with_extension("new");
+        fs::write(&fresh, format!("{seconds:+.3}\n"))?;
+        fs::rename(&fresh, clock)?;
+        Ok(())
+    }
+
+    /// Ends all disturbances: links pass, disks are empty, processes continue and run.
+    pub async fn heal(&self) -> Result<()> {
+        for link in &self.links {
+            link.proxy.disturb(Disturbance::None);
+        }
+        for disk in &self.disks {
+            disk.empty();
+        }
+        for role in 0..self.clocks.len() {
+            self.skew(role, 0)?;
+        }
+        if let Some(postgres) = &self.postgres {
+            let mut postgres = postgres.lock().await;
+            postgres.ensure_running().await?;
+        }
+        self.wait_ready().await
+    }
+
+    /// Returns the number of events that wait in journals.
+    pub async fn journal_backlog(&self) -> Result<f64> {
+        let mut waiting = 0.0;
+        for role in &self.roles {
+            let role = role.lock().await;
+            waiting += role.metric(&self.http, "merch_log_journal_backlog_events").await?;
+        }
+        Ok(waiting)
+    }
+
+    /// Copies the logs of all processes to the run's directory. Returns panics in them.
+    pub async fn keep_logs(&self) -> Result<Vec<String>> {
+        let mut panics = Vec::new();
+        for role in &self.roles {
+            let role = role.lock().await;
+            panics.extend(role.panics()?);
+            let name = format!("{}.log", role.name.replace(' ', "-"));
+            fs::copy(role.log(), self.machine.directory.join(name))?;
+        }
+        Ok(panics)
+    }
+}
+
+fn listen_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
+}
