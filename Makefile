@@ -1,6 +1,6 @@
 # Commands for developers and operators. The work is done by cargo and tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api simulate
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz fuzz-api simulate
 .PHONY: release-contract test-compose
 .PHONY: book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart
@@ -47,6 +47,9 @@ simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, 
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
 	  cargo test --release --package merch-db --package merch-logging --no-default-features \
 	  --features merch-logging/client --lib promises_hold
+
+fuzz: ## runs the fuzz targets, each for a minute; TARGET=json SECONDS=3600, MINIMISE=1 updates fuzz/corpus
+	@FUZZ_TARGET=$(TARGET) FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_MINIMISE=$(MINIMISE) tools/fuzz
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7
 	@tools/fuzz-api
