@@ -91,7 +91,10 @@ fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Ve
     while !input.is_empty() {
         match input.arbitrary::<u8>()? % 8 {
             // The next segment, with a gap or an overlap.
-            0 => first = (first + u64::from(input.arbitrary::<u8>()?)).saturating_sub(4).max(1),
+            0 => {
+                first =
+                    first.saturating_add(input.arbitrary::<u8>()?.into()).saturating_sub(4).max(1)
+            }
             1 => first = input.arbitrary::<u64>()?.max(1),
             2 => checkpoint = Some(checkpoint_of(u64::from(input.arbitrary::<u8>()?))),
             3 => checkpoint = Some(checkpoint_of(input.arbitrary()?)),
