@@ -48,7 +48,7 @@ simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, 
 	  cargo test --release --package merch-db --package merch-logging --no-default-features \
 	  --features merch-logging/client --lib promises_hold
 
-fuzz: ## runs the fuzz targets, each for a minute; TARGET=json SECONDS=3600, MINIMISE=1 updates fuzz/corpus
+fuzz: ## runs the fuzz targets, each for a minute; TARGET=json SECONDS=3600, MINIMISE=1 adds to fuzz/corpus
 	@FUZZ_TARGET=$(TARGET) FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_MINIMISE=$(MINIMISE) tools/fuzz
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7

