@@ -87,7 +87,7 @@ type Segments = BTreeMap<u64, Vec<u8>>;
 
 /// Returns the segments by their first record, and the checkpoint.
 fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Vec<u8>>)> {
-    let (mut segments, mut first, mut checkpoint) = (Segments::new(), 1, None);
+    let (mut segments, mut first, mut checkpoint) = (Segments::new(), 1_u64, None);
     while !input.is_empty() {
         match input.arbitrary::<u8>()? % 8 {
             // The next segment, with a gap or an overlap.
