@@ -95,9 +95,9 @@ fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Ve
                 first =
                     first.saturating_add(input.arbitrary::<u8>()?.into()).saturating_sub(4).max(1)
             }
-            1 => first = input.arbitrary::<u64>()?.max(1),
+            1 => first = far(input)?.max(1),
             2 => checkpoint = Some(checkpoint_of(u64::from(input.arbitrary::<u8>()?))),
-            3 => checkpoint = Some(checkpoint_of(input.arbitrary()?)),
+            3 => checkpoint = Some(checkpoint_of(far(input)?)),
             4 => checkpoint = Some(chunk(input)?.to_vec()),
             5 => segments.entry(first).or_default().extend(chunk(input)?),
             // A record with any content and a right checksum.
@@ -109,6 +109,11 @@ fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Ve
         }
     }
     Ok((segments, checkpoint))
+}
+
+/// Returns any number but the last valid ones: after them, the journal ends.
+fn far(input: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
+    Ok(input.arbitrary::<u64>()? & !(1 << 62))
 }
 
 fn chunk<'a>(input: &mut Unstructured<'a>) -> arbitrary::Result<&'a [u8]> {

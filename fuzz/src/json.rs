@@ -37,12 +37,14 @@ const OTHER_KEYWORDS: &str = r##"{"openapi":"3.0.3","info":{"title":"t","version
 "leaves":{"type":"array","maxItems":3,"uniqueItems":true,
 "items":{"$ref":"#/components/schemas/Leaf"}}}}}}}"##;
 
+type Rewrite = fn(&[u8]) -> serde_json::Result<Value>;
+
 struct Body {
     name: &'static str,
     schema: BodySchema,
     expected: Validator,
     /// Reads the generated type and writes it.
-    rewrite: Option<fn(&[u8]) -> serde_json::Result<Value>>,
+    rewrite: Option<Rewrite>,
 }
 
 static BODIES: LazyLock<Vec<Body>> = LazyLock::new(|| {
@@ -59,11 +61,7 @@ static BODIES: LazyLock<Vec<Body>> = LazyLock::new(|| {
     ]
 });
 
-fn body(
-    document: &Document,
-    name: &'static str,
-    rewrite: Option<fn(&[u8]) -> serde_json::Result<Value>>,
-) -> Body {
+fn body(document: &Document, name: &'static str, rewrite: Option<Rewrite>) -> Body {
     let schema = serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
     let expected = document.validator(&schema).expect("the document has this schema");
     Body { name, schema: BodySchema::new(leaked_schemas(document), &schema), expected, rewrite }

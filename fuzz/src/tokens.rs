@@ -25,11 +25,16 @@ pub(crate) fn signing_key() -> SigningKey {
     SigningKey::new(SECRET).expect("the key is long enough")
 }
 
-static TOKENS: LazyLock<(AccessTokens, [(String, [u8; 32]); 2])> = LazyLock::new(|| {
+struct Keys {
+    tokens: AccessTokens,
+    secret_by_id: [(String, [u8; 32]); 2],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let (current, other) =
         (signing_key(), SigningKey::new(OTHER_SECRET).expect("the key is long enough"));
-    let keys = [(current.id().to_owned(), SECRET), (other.id().to_owned(), OTHER_SECRET)];
-    (AccessTokens::new(&current, &[other]), keys)
+    let secret_by_id = [(current.id().to_owned(), SECRET), (other.id().to_owned(), OTHER_SECRET)];
+    Keys { tokens: AccessTokens::new(&current, &[other]), secret_by_id }
 });
 
 /// Verifies access tokens. The input is a token, or a header and claims, each on a line, which get
@@ -38,7 +43,7 @@ static TOKENS: LazyLock<(AccessTokens, [(String, [u8; 32]); 2])> = LazyLock::new
 /// # Panics
 /// If a valid token is refused, or an accepted one does not pass [`authentic`].
 pub fn token(data: &[u8]) {
-    let (tokens, _) = &*TOKENS;
+    let tokens = &KEYS.tokens;
     let text = match data.iter().position(|byte| *byte == b'\n') {
         Some(at) => signed(&data[..at], &data[at + 1..]),
         None => String::from_utf8_lossy(data).into_owned(),
@@ -82,7 +87,7 @@ fn authentic(token: &str) -> Option<(Uuid, i64)> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
     };
     let (header, claims) = (json(header)?, json(claims)?);
-    let (_, secret) = TOKENS.1.iter().find(|(id, _)| header["kid"] == **id)?;
+    let (_, secret) = KEYS.secret_by_id.iter().find(|(id, _)| header["kid"] == **id)?;
     hmac(secret, message).verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
     let is_type = header["typ"].as_str()?.eq_ignore_ascii_case("at+jwt");
     let (issued, expires) = (claims["iat"].as_u64()?, claims["exp"].as_f64()?);
