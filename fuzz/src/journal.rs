@@ -92,8 +92,8 @@ fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Ve
         match input.arbitrary::<u8>()? % 8 {
             // The next segment, with a gap or an overlap.
             0 => {
-                first =
-                    first.saturating_add(input.arbitrary::<u8>()?.into()).saturating_sub(4).max(1)
+                let next = first.saturating_add(input.arbitrary::<u8>()?.into()).saturating_sub(4);
+                first = (next & !END).max(1);
             }
             1 => first = far(input)?.max(1),
             2 => checkpoint = Some(checkpoint_of(u64::from(input.arbitrary::<u8>()?))),
@@ -111,9 +111,11 @@ fn files(input: &mut Unstructured<'_>) -> arbitrary::Result<(Segments, Option<Ve
     Ok((segments, checkpoint))
 }
 
-/// Returns any number but the last valid ones: after them, the journal ends.
+/// The last valid numbers have this bit: after them, the journal ends.
+const END: u64 = 1 << 62;
+
 fn far(input: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
-    Ok(input.arbitrary::<u64>()? & !(1 << 62))
+    Ok(input.arbitrary::<u64>()? & !END)
 }
 
 fn chunk<'a>(input: &mut Unstructured<'a>) -> arbitrary::Result<&'a [u8]> {

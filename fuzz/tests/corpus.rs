@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    panic::catch_unwind,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -48,22 +49,25 @@ fn each_program_has_a_target_with_a_corpus() {
 fn replay(target: &str, run: fn(&[u8])) {
     let inputs = inputs(target);
     for (path, input) in &inputs {
-        // If the target panics, the test shows its last line of output.
-        println!("{}", path.display());
-        run(input);
+        check(run, input, || path.display().to_string());
     }
     let (started, mut random) = (Instant::now(), Random(SEED));
     for number in 0..MUTATIONS {
         if started.elapsed() > MAX_TIME {
-            return println!("{number} of {MUTATIONS} mutations in {MAX_TIME:?}");
+            return;
         }
         let mut input = random.choose(&inputs).1.clone();
         for _ in 0..=random.below(4) {
             mutate(&mut input, &inputs, &mut random);
         }
-        println!("mutation {number}: {:?}", String::from_utf8_lossy(&input));
-        run(&input);
+        check(run, &input, || format!("mutation {number}, {input:?}"));
     }
+}
+
+/// Adds the input to the message of a panic.
+fn check(run: fn(&[u8]), input: &[u8], name: impl FnOnce() -> String) {
+    let outcome = catch_unwind(|| run(input));
+    assert!(outcome.is_ok(), "the target fails for {}; see the message above", name());
 }
 
 /// Returns the corpus, in the order of the names.
