@@ -1,6 +1,6 @@
 # Commands for developers and operators. The work is done by cargo and tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz-api simulate chaos soak
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz fuzz-api simulate chaos soak
 .PHONY: release-contract test-compose
 .PHONY: book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart
@@ -53,6 +53,9 @@ chaos: ## runs the store under faults of processes, networks, disks and clocks; 
 
 soak: ## runs the store for an hour at half its peak rate and checks that nothing grows; MINUTES=60 STORE=roles|embedded
 	@MINUTES=$(or $(MINUTES),60) tools/chaos --soak
+
+fuzz: ## runs the fuzz targets, each for a minute; TARGET=json SECONDS=3600, MINIMISE=1 adds to fuzz/corpus
+	@FUZZ_TARGET=$(TARGET) FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_MINIMISE=$(MINIMISE) tools/fuzz
 
 fuzz-api: ## runs Schemathesis against whole stores for ten minutes; FUZZ_SECONDS=3600 FUZZ_SEED=7
 	@tools/fuzz-api

@@ -253,7 +253,9 @@ impl Document {
         read::example(&self.root, schema, 0)
     }
 
-    pub(crate) fn compile(&self, schema: &Value) -> Option<Validator> {
+    /// Compiles a schema of the document; `None` if it is invalid.
+    #[must_use]
+    pub fn validator(&self, schema: &Value) -> Option<Validator> {
         self.schemas.compile(schema).ok()
     }
 

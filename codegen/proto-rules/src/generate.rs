@@ -164,12 +164,12 @@ impl Generator<'_> {
         let member = ident(oneof.name());
         let outer = self.package_module(message)?;
         let inner = ident(&message.name().to_snake_case());
-        let choice = format_ident!("{}", oneof.name().to_upper_camel_case());
+        let choice = type_ident(oneof.name());
         let mut arms = Vec::new();
         for field in oneof.fields() {
             let rules = rules.field(field.name());
             let name = field.name();
-            let variant = format_ident!("{}", name.to_upper_camel_case());
+            let variant = type_ident(name);
             let check = match field.kind() {
                 Kind::Message(_) => {
                     Some(quote!(violations.check_message(#name, Some(value), true);))
@@ -331,7 +331,7 @@ impl Generator<'_> {
 
     fn path(&self, message: &MessageDescriptor) -> Result<TokenStream, RuleError> {
         let module = self.package_module(message)?;
-        let name = format_ident!("{}", message.name());
+        let name = type_ident(message.name());
         Ok(quote!(#module::#name))
     }
 
@@ -383,6 +383,20 @@ fn pattern_name(index: usize) -> Ident {
     format_ident!("PATTERN_{}", index + 1)
 }
 
+/// Returns prost's identifier for a name in snake case.
 fn ident(name: &str) -> Ident {
-    syn::parse_str(name).unwrap_or_else(|_| Ident::new_raw(name, Span::call_site()))
+    match name {
+        "_" | "self" | "Self" | "super" | "extern" | "crate" => format_ident!("{name}_"),
+        _ => syn::parse_str(name).unwrap_or_else(|_| Ident::new_raw(name, Span::call_site())),
+    }
+}
+
+/// Returns prost's identifier of a type or variant.
+fn type_ident(name: &str) -> Ident {
+    match name.to_upper_camel_case() {
+        name if name == "Self" => format_ident!("Self_"),
+        name if name.starts_with(|first: char| first.is_ascii_digit()) => format_ident!("_{name}"),
+        name if name.is_empty() => format_ident!("__"),
+        name => format_ident!("{name}"),
+    }
 }

@@ -363,6 +363,14 @@ fn checks_compare_values_with_their_bounds() {
             "has_length(&self.r#type,..=1)",
         ),
         (
+            "string self = 1 [(buf.validate.field).string.max_len = 1];",
+            "has_length(&self.self_,..=1)",
+        ),
+        (
+            "oneof by { string self = 1 [(buf.validate.field).string.max_len = 1]; string _1 = 2; }",
+            "super::shop::request::By::Self_(value)",
+        ),
+        (
             "int32 a = 1 [(buf.validate.field).int32.gte = 5, \
              (buf.validate.field).ignore = IGNORE_IF_ZERO_VALUE];",
             r#"violations.require("a",self.a==0||(5..).contains(&self.a),"atleast5,or0");"#,

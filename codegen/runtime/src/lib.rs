@@ -21,6 +21,8 @@ mod body;
 mod credential;
 mod extract;
 mod faults;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 mod meta;
 mod parameter;

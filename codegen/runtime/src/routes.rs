@@ -80,7 +80,7 @@ impl RawQuery {
 
 /// Removes the query from the request's URI. poem-openapi would decode each pair, in fifty times
 /// the query's length, before routing.
-fn take_query(request: &mut Request) {
+pub(crate) fn take_query(request: &mut Request) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     if let Some(whole) = parts.path_and_query.take_if(|whole| whole.query().is_some()) {
         let path = PathAndQuery::try_from(whole.path())

@@ -14,6 +14,8 @@ mod convert;
 mod db;
 mod etag;
 mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod identity;
 mod journals;
@@ -89,21 +91,7 @@ async fn run(
     .map_err(|error| StartError::new(format!("failed to open the journal: {error}")))??;
 
     let events = Events::new(journal.clone(), config.refusals);
-    let app = Arc::new(App {
-        db: db.clone(),
-        events: events.clone(),
-        hasher: Hasher::new(config.hash_cost, config.hash_concurrency, config.hash_queue_capacity),
-        rate_limits: RateLimits::new(
-            config.log_ins_per_address,
-            config.registrations_per_address,
-            config.write_rate,
-        ),
-        tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
-        writes: ConcurrencyLimit::new(config.writes_per_user),
-        revoked: RevokedTokens::default(),
-        uncancelled: TaskTracker::new(),
-        log_abandoned: |error| drop(problem::Problem::from(error)),
-    });
+    let app = Arc::new(app(&config, db.clone(), events.clone()));
     let pages = Pages::before(http::operations(Arc::clone(&app), config.body_limit));
     let proxies = Arc::new(Proxies::new(config.trusted_proxies));
     // Before the first request; names that do not resolve yet are resolved later.
@@ -198,6 +186,24 @@ async fn run(
         }
     }
     Ok(())
+}
+
+fn app(config: &Config, db: Db, events: Events) -> App {
+    App {
+        db,
+        events,
+        hasher: Hasher::new(config.hash_cost, config.hash_concurrency, config.hash_queue_capacity),
+        rate_limits: RateLimits::new(
+            config.log_ins_per_address,
+            config.registrations_per_address,
+            config.write_rate,
+        ),
+        tokens: Tokens::new(&config.signing_key, &config.verify_keys, config.token_lifetime),
+        writes: ConcurrencyLimit::new(config.writes_per_user),
+        revoked: RevokedTokens::default(),
+        uncancelled: TaskTracker::new(),
+        log_abandoned: |error| drop(problem::Problem::from(error)),
+    }
 }
 
 async fn evict_idle(app: Arc<App>, shutdown: CancellationToken) {

@@ -137,6 +137,11 @@ impl<E: Endpoint> Endpoint for Middleware<E> {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) fn has_valid_host(request: &Request) -> bool {
+    host::check(request).is_ok()
+}
+
 /// Responds to a request without a parsed head.
 pub(crate) async fn respond_unread(problem: Problem) -> Response {
     let context = RequestContext::unread();

@@ -1,7 +1,7 @@
 mod access;
 pub(crate) mod admin;
 mod orders;
-mod page_token;
+pub(crate) mod page_token;
 mod products;
 mod read;
 mod users;

@@ -16,6 +16,8 @@ mod database;
 mod db_error;
 mod entity;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod ids;
 mod metrics;

@@ -23,7 +23,7 @@ impl<'d> SchemaValidator<'d> {
 
     /// A predicate for many values; an invalid schema allows nothing.
     pub(super) fn over(self, schema: &Value) -> impl Fn(&Value) -> bool + use<> {
-        let schema = self.document.compile(schema);
+        let schema = self.document.validator(schema);
         move |value| schema.as_ref().is_some_and(|schema| schema.is_valid(value))
     }
 

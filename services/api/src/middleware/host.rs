@@ -35,8 +35,8 @@ pub(super) fn check(request: &Request) -> Result<(), Fault> {
 /// `uri-host [ ":" port ]` of RFC 9110 §7.2; the scheme `http` allows no empty host (§4.2.1).
 fn is_valid(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
-    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        Some((literal, port)) if literal.parse::<Ipv6Addr>().is_ok() => (literal, port),
+    let (host, port) = match text.strip_prefix('[').map(|text| text.split_once(']')) {
+        Some(Some((literal, port))) if literal.parse::<Ipv6Addr>().is_ok() => (literal, port),
         Some(_) => return false,
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
@@ -133,6 +133,9 @@ mod tests {
             "a/b",
             "a?b",
             "a#b",
+            "[",
+            "[200\"",
+            "[shop.example",
             "[::1",
             "::1",
             "[::1]x",

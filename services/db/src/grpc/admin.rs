@@ -1,5 +1,5 @@
 mod guard;
-mod page_token;
+pub(crate) mod page_token;
 
 use merch_contract::grpc::{
     admin::{v1 as proto, v1::admin_service_server::AdminService},

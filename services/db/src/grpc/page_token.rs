@@ -11,20 +11,20 @@ const PRODUCTS: u8 = 1;
 const ORDERS: u8 = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ProductsPage {
+pub(crate) struct ProductsPage {
     /// 0 for the first page.
-    pub(super) after: i32,
-    pub(super) category: Option<String>,
+    pub(crate) after: i32,
+    pub(crate) category: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct OrdersPage {
-    pub(super) before: Option<Uuid>,
-    pub(super) status: Option<Status>,
+pub(crate) struct OrdersPage {
+    pub(crate) before: Option<Uuid>,
+    pub(crate) status: Option<Status>,
 }
 
 impl ProductsPage {
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = vec![VERSION, PRODUCTS];
         bytes.extend(self.after.to_be_bytes());
         if let Some(category) = &self.category {
@@ -35,7 +35,7 @@ impl ProductsPage {
     }
 
     /// An empty token is the first page.
-    pub(super) fn of(token: &str, category: Option<String>) -> Result<Self, Failure> {
+    pub(crate) fn of(token: &str, category: Option<String>) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: 0, category });
         }
@@ -57,7 +57,7 @@ impl ProductsPage {
 }
 
 impl OrdersPage {
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let status = match self.status {
             None => 0,
             Some(Status::Placed) => 1,
@@ -69,7 +69,7 @@ impl OrdersPage {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    pub(super) fn of(token: &str, status: Option<Status>) -> Result<Self, Failure> {
+    pub(crate) fn of(token: &str, status: Option<Status>) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { before: None, status });
         }
@@ -91,7 +91,7 @@ impl OrdersPage {
     }
 }
 
-pub(super) fn invalid() -> Failure {
+pub(crate) fn invalid() -> Failure {
     Failure::Refused(ErrorReason::InvalidPageToken)
 }
 

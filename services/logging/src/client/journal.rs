@@ -28,6 +28,8 @@ macro_rules! planted {
 
 mod checkpoint;
 mod disk;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod metrics;
 mod record;
 mod segments;

@@ -10,14 +10,14 @@ const USERS: u8 = 3;
 const EVERYONE: u8 = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct UsersPage {
+pub(crate) struct UsersPage {
     /// Nil for the first page.
-    pub(super) after: Uuid,
-    pub(super) filter: UserFilter,
+    pub(crate) after: Uuid,
+    pub(crate) filter: UserFilter,
 }
 
 impl UsersPage {
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = vec![VERSION, USERS];
         bytes.extend(self.after.as_bytes());
         bytes.push(match self.filter.active {
@@ -30,7 +30,7 @@ impl UsersPage {
     }
 
     /// An empty token is the first page.
-    pub(super) fn of(token: &str, filter: UserFilter) -> Result<Self, Failure> {
+    pub(crate) fn of(token: &str, filter: UserFilter) -> Result<Self, Failure> {
         if token.is_empty() {
             return Ok(Self { after: Uuid::nil(), filter });
         }
@@ -58,14 +58,14 @@ impl UsersPage {
     }
 }
 
-pub(super) fn everyone_after(id: Uuid) -> String {
+pub(crate) fn everyone_after(id: Uuid) -> String {
     let mut bytes = vec![VERSION, EVERYONE];
     bytes.extend(id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Nil if the token is empty.
-pub(super) fn read_everyone(token: &str) -> Result<Uuid, Failure> {
+pub(crate) fn read_everyone(token: &str) -> Result<Uuid, Failure> {
     if token.is_empty() {
         return Ok(Uuid::nil());
     }

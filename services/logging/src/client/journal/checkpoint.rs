@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::disk::Disk;
+use super::{disk::Disk, segments::MAX_NUMBER};
 
 const NAME: &str = "acknowledged";
 const NEW_NAME: &str = "acknowledged.new";
@@ -46,7 +46,7 @@ fn format(number: u64) -> String {
 
 fn parse(bytes: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(bytes).ok()?.split_once(' ')?.0.parse().ok()?;
-    (format(number).as_bytes() == bytes).then_some(number)
+    (number <= MAX_NUMBER && format(number).as_bytes() == bytes).then_some(number)
 }
 
 #[cfg(test)]
@@ -56,7 +56,10 @@ mod tests {
     #[test]
     fn corrupt_checkpoint_is_none() {
         assert_eq!(parse(format(0).as_bytes()), Some(0));
-        assert_eq!(parse(format(u64::MAX).as_bytes()), Some(u64::MAX));
+        assert_eq!(parse(format(MAX_NUMBER).as_bytes()), Some(MAX_NUMBER));
+        for number in [MAX_NUMBER + 1, u64::MAX] {
+            assert_eq!(parse(format(number).as_bytes()), None, "{number}");
+        }
         for damaged in ["", "12", "12 00000000\n", " ", "x 0\n"] {
             assert_eq!(parse(damaged.as_bytes()), None, "{damaged:?}");
         }

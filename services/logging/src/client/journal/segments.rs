@@ -17,6 +17,9 @@ use super::{
 use crate::proto::LogMessage;
 
 const SUFFIX: &str = ".journal";
+/// Greater numbers in the names of files and in the checkpoint are not the journal's. With one, the
+/// next number would overflow.
+pub(super) const MAX_NUMBER: u64 = u64::MAX / 2;
 
 /// The position after a record: its number, its segment and the byte offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +265,7 @@ impl Reader {
 pub(super) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     let first = |name: &str| -> Option<u64> {
         let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?;
-        digits.parse().ok().filter(|first| *first > 0)
+        digits.parse().ok().filter(|first| (1..=MAX_NUMBER).contains(first))
     };
     let names = disk.list(dir)?;
     Ok(names.iter().filter_map(|name| first(name.to_str()?)).collect())
