@@ -27,7 +27,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 
 /// Of each scenario.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 2_500;
 /// Each mutant is found by this number of seeds.
 const MUTANT_SEEDS: u64 = 3_000;
 

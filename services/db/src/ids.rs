@@ -5,6 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+#[cfg(test)]
+use rand::SeedableRng as _;
+use rand::{RngExt as _, rngs::StdRng};
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use time::OffsetDateTime;
 use uuid::{Builder, Uuid};
@@ -23,10 +26,32 @@ const LATEST_MILLISECOND: u128 = (1 << 48) - 1;
 pub(crate) const NEWEST_ORDER: &str = "SELECT id FROM orders ORDER BY id DESC LIMIT 1";
 
 /// Generates ids greater than every id that it has generated or observed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ids(Arc<Mutex<Uuid>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Ids(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    last: Uuid,
+    random: StdRng,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::with(rand::make_rng())
+    }
+}
 
 impl Ids {
+    fn with(random: StdRng) -> Self {
+        Self(Arc::new(Mutex::new(State { last: Uuid::nil(), random })))
+    }
+
+    /// Creates ids that repeat, for the simulation.
+    #[cfg(test)]
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self::with(StdRng::seed_from_u64(seed))
+    }
+
     /// Starts above the ids of all orders and users.
     pub(crate) async fn load(database: &Database) -> Result<Self, DbErr> {
         let ids = Self::default();
@@ -40,24 +65,26 @@ impl Ids {
     }
 
     pub(crate) fn observe(&self, id: Uuid) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if id.get_version_num() == 7 {
-            *last = id.max(*last);
+            state.last = id.max(state.last);
         }
     }
 
     /// Returns an id with this time, or the last id's successor if that is greater.
     pub(crate) fn next(&self, now: OffsetDateTime) -> Uuid {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let step = NonZeroU64::MIN.saturating_add(rand::random::<u64>() >> (u64::BITS - STEP_BITS));
-        *last = successor(*last, random_id(now), step);
-        *last
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let step: u64 = state.random.random();
+        let step = NonZeroU64::MIN.saturating_add(step >> (u64::BITS - STEP_BITS));
+        let id = random_id(now, &state.random.random());
+        state.last = successor(state.last, id, step);
+        state.last
     }
 }
 
-fn random_id(now: OffsetDateTime) -> Uuid {
+fn random_id(now: OffsetDateTime, random: &[u8; 10]) -> Uuid {
     let milliseconds = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
+    Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid()
 }
 
 /// Returns `random_id` if it is greater than `last`, otherwise the id `step` after `last`. If

@@ -35,4 +35,4 @@ pub use database::{
 };
 pub use restored::mark_restored;
 pub use serve::serve;
-pub use store::outbox::Outbox;
+pub use store::outbox::{Outbox, OutboxPosition};

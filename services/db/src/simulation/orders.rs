@@ -1,6 +1,7 @@
 //! Placing orders: clients call replicas, which commit batches on one simulated PostgreSQL.
 
 mod check;
+mod linearizability;
 mod mutant;
 mod plan;
 mod server;

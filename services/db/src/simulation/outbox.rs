@@ -3,24 +3,20 @@
 //!
 //! Transactions take their numbers when they write and show their events when they commit, some
 //! seconds later or never. Replicas are killed, stopped and cut off from the database or the topic,
-//! and the database's clock jumps.
+//! statements hang, the database fails over to a standby, and its clock jumps.
+
+mod server;
+mod shipper;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fmt::{self, Debug},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use async_trait::async_trait;
-use merch_contract::grpc::logging::v1::LogMessage;
-use merch_logging::client::EventSource as _;
-use prost::Message as _;
 use rand::{RngExt as _, rngs::StdRng};
-use sea_orm::DbErr;
 use simulator::{Chance, History, Mutants, Scenario, locked, random};
 use tokio::{
     task::JoinHandle,
@@ -29,12 +25,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::store::outbox::{
-    Outbox,
-    leader::{Ship, ship_as_leader},
-    lease::{Lease, LeaseTable},
-    table::OutboxTable,
+use self::{
+    server::{RowState, Table, Tables},
+    shipper::Shipper,
 };
+use crate::store::outbox::{Outbox, leader::ship_as_leader, lease::Lease};
 
 /// No write and no fault starts later.
 const HORIZON: Duration = Duration::from_secs(30);
@@ -43,8 +38,10 @@ const LIVE_BY: Duration = Duration::from_secs(160);
 const LEASE: Duration = Duration::from_secs(5);
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Long enough for all events of a history.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A message to the topic arrives before the last fifth of a lease has passed.
-const TO_TOPIC: u64 = 400;
+const TO_TOPIC: u64 = 900;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -84,6 +81,14 @@ enum FaultKind {
     CutTopic(usize),
     /// The database's clock jumps by this number of seconds, and back afterwards.
     JumpClock(i64),
+    /// Statements of this replica hang with this probability. They are executed or answered late.
+    Hang(usize, f64),
+    /// Replies to statements on the lease take this time; then these statements fail for longer than
+    /// a lease.
+    SlowLease(usize, Duration),
+    /// A standby that lacks the transactions of this time becomes the primary, after an outage of
+    /// at least a second. A synchronous standby lacks nothing.
+    FailOver(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,26 +115,12 @@ pub(crate) enum Mutant {
     ReverseOrder,
     /// Never renews or takes over a lease that another replica had.
     KeepDeadLease,
-}
-
-#[derive(Clone, Debug)]
-struct RowState {
-    event: LogMessage,
-    subject: usize,
-    /// Counts commits; `None` before.
-    committed: Option<u64>,
-    is_rolled_back: bool,
-}
-
-#[derive(Debug, Default)]
-struct Tables {
-    rows: BTreeMap<i64, RowState>,
-    next: i64,
-    commits: u64,
-    shipped: BTreeSet<i64>,
-    lease: Option<(Uuid, Duration)>,
-    /// Events in the order of their arrival.
-    topic: Vec<i64>,
+    /// Counts the lease from the reply instead of from before the request.
+    CountFromTheReply,
+    /// Deletes shipped events by their numbers alone.
+    DeleteByNumber,
+    /// Does not report that connections to the database are lost.
+    HideOutages,
 }
 
 struct World {
@@ -139,6 +130,10 @@ struct World {
     history: History,
     chance: Chance,
     clock_jump: AtomicI64,
+    /// Fail-overs that are not over.
+    outages: AtomicUsize,
+    /// Whether no fault takes a lease from a replica too early.
+    keeps_leases: bool,
     /// Writes and faults that are not over.
     open_steps: AtomicUsize,
     replicas: Vec<ReplicaState>,
@@ -150,6 +145,9 @@ struct World {
 struct ReplicaState {
     database_cut: AtomicBool,
     topic_cut: AtomicBool,
+    hangs: Mutex<f64>,
+    /// The delay of a reply, and whether statements fail.
+    slow_lease: Mutex<(Duration, bool)>,
     process: Mutex<Option<Process>>,
 }
 
@@ -206,6 +204,12 @@ impl Scenario for Plan {
             history: History::default(),
             chance: Chance::new(self.seed, "world"),
             clock_jump: AtomicI64::new(0),
+            outages: AtomicUsize::new(0),
+            keeps_leases: self.faults.iter().all(|fault| match fault.kind {
+                FaultKind::JumpClock(_) => false,
+                FaultKind::FailOver(lag) => lag.is_zero(),
+                _ => true,
+            }),
             open_steps: AtomicUsize::new(self.steps()),
             replicas: (0..self.replicas).map(|_| ReplicaState::default()).collect(),
             subjects: (0..4).map(|_| tokio::sync::Mutex::default()).collect(),
@@ -256,18 +260,28 @@ impl Mutants for Mutant {
         Self::SendAfterTheTerm,
         Self::ReverseOrder,
         Self::KeepDeadLease,
+        Self::CountFromTheReply,
+        Self::DeleteByNumber,
+        Self::HideOutages,
     ];
 }
 
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..6) {
+        match random.random_range(0..10) {
             0 => Self::Kill(replica),
             1 | 2 => Self::Stop(replica),
             3 => Self::CutDatabase(replica),
             4 => Self::CutTopic(replica),
-            _ => Self::JumpClock(random.random_range(-20..20)),
+            5 => Self::JumpClock(random.random_range(-20..20)),
+            6 => Self::Hang(replica, random.random_range(0.05..0.9)),
+            7 => Self::SlowLease(replica, Duration::from_millis(random.random_range(500..980))),
+            _ => Self::FailOver(if random.random_bool(0.3) {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(random.random_range(1..3_000))
+            }),
         }
     }
 }
@@ -283,8 +297,15 @@ impl World {
         let is_open = |row: &RowState| row.committed.is_none() && !row.is_rolled_back;
         self.open_steps.load(Ordering::Relaxed) == 0
             && tables.rows.iter().all(|(number, row)| {
-                !is_open(row) && (row.committed.is_none() || tables.shipped.contains(number))
+                !is_open(row) && (row.committed.is_none() || tables.shipped.contains_key(number))
             })
+    }
+
+    /// `skew` replaces the jumps of the clock.
+    fn database_clock(&self, skew: Option<i64>) -> Duration {
+        let skew = skew.unwrap_or_else(|| self.clock_jump.load(Ordering::Relaxed));
+        let base = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Duration::from_millis(u64::try_from(1_000_000 + base + skew * 1_000).unwrap_or_default())
     }
 
     async fn travel(&self, millis: u64) {
@@ -296,14 +317,15 @@ impl World {
         let stop = CancellationToken::new();
         let is_killed = Arc::new(AtomicBool::new(false));
         let table = Table { world: self.clone(), replica };
-        let shipper = Shipper { world: self.clone(), replica, is_killed: is_killed.clone() };
+        let shipper =
+            Shipper { world: self.clone(), replica, holder, is_killed: is_killed.clone() };
         let lease = Lease::new(table.clone(), holder, LEASE);
         let task = tokio::spawn(ship_as_leader(
             Outbox::of(table),
             lease,
             STALL_TIMEOUT,
             shipper,
-            Duration::from_secs(10),
+            DRAIN_TIMEOUT,
             stop.clone(),
         ));
         *locked(&self.replicas[replica].process) = Some(Process { task, stop, is_killed });
@@ -312,34 +334,42 @@ impl World {
     async fn write(&self, write: &Write) {
         // The transaction has locked the subject's row.
         let _locked = self.subjects[write.subject].lock().await;
-        let event = LogMessage {
-            id: write.id.to_string(),
-            subject: format!("subject {}", write.subject),
-            ..LogMessage::default()
-        };
+        while self.outages.load(Ordering::Relaxed) > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
         let number = {
             let mut tables = locked(&self.tables);
             tables.next += 1;
             let number = tables.next;
-            let row =
-                RowState { event, subject: write.subject, committed: None, is_rolled_back: false };
+            let row = RowState {
+                write: write.id,
+                subject: write.subject,
+                committed: None,
+                is_rolled_back: false,
+            };
             tables.rows.insert(number, row);
             number
         };
-        self.history.note(format!("event {number} of subject {} is written", write.subject));
+        let (id, subject) = (write.id, write.subject);
+        self.history.note(format!("transaction {id} of subject {subject} writes event {number}"));
         sleep(write.lasts).await;
         let mut tables = locked(&self.tables);
-        tables.commits += 1;
-        let commit = tables.commits;
-        if let Some(row) = tables.rows.get_mut(&number) {
-            row.committed = write.commits.then_some(commit);
-            row.is_rolled_back = !write.commits;
-        }
+        let commit = tables.commit();
+        // A fail-over aborts it, and may give its number to another one.
+        let row = tables.rows.get_mut(&number).filter(|row| row.write == id);
+        let outcome = match row {
+            Some(row) if write.commits => {
+                row.committed = Some(commit);
+                "commits"
+            }
+            Some(row) => {
+                row.is_rolled_back = true;
+                "rolls back"
+            }
+            None => "is aborted",
+        };
         drop(tables);
-        self.history.note(format!(
-            "event {number} is {}",
-            if write.commits { "committed" } else { "rolled back" }
-        ));
+        self.history.note(format!("transaction {id} {outcome}"));
     }
 
     async fn cause(self: &Arc<Self>, fault: &Fault) {
@@ -368,6 +398,21 @@ impl World {
             FaultKind::JumpClock(seconds) => {
                 self.clock_jump.fetch_add(seconds, Ordering::Relaxed);
             }
+            FaultKind::Hang(replica, probability) => {
+                *locked(&self.replicas[replica].hangs) = probability;
+            }
+            FaultKind::SlowLease(replica, replies) => {
+                *locked(&self.replicas[replica].slow_lease) = (replies, false);
+                sleep(LEASE / 2).await;
+                *locked(&self.replicas[replica].slow_lease) = (replies, true);
+                sleep(LEASE).await;
+            }
+            FaultKind::FailOver(lag) => {
+                self.outages.fetch_add(1, Ordering::Relaxed);
+                let leap = |range| self.chance.number(0..range) as i64;
+                locked(&self.tables).fail_over(lag, leap);
+                sleep(Duration::from_secs(1)).await;
+            }
         }
         sleep(fault.lasts).await;
         match fault.kind {
@@ -386,302 +431,14 @@ impl World {
             FaultKind::JumpClock(seconds) => {
                 self.clock_jump.fetch_sub(seconds, Ordering::Relaxed);
             }
+            FaultKind::Hang(replica, _) => *locked(&self.replicas[replica].hangs) = 0.0,
+            FaultKind::SlowLease(replica, _) => {
+                *locked(&self.replicas[replica].slow_lease) = (Duration::ZERO, false);
+            }
+            FaultKind::FailOver(_) => {
+                self.outages.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         self.history.note(format!("over: {:?}", fault.kind));
-    }
-}
-
-impl Tables {
-    /// Without faults other than requested stops, no event is sent twice.
-    fn broken_promises(&self, are_graceful: bool) -> Vec<String> {
-        let mut broken = Vec::new();
-        let sent: HashSet<i64> = self.topic.iter().copied().collect();
-        if are_graceful && sent.len() < self.topic.len() {
-            broken.push(format!("events are sent twice without a fault: {:?}", self.topic));
-        }
-        let mut commits: BTreeMap<usize, Vec<(u64, i64)>> = BTreeMap::new();
-        for (number, row) in &self.rows {
-            match row.committed {
-                Some(commit) => {
-                    commits.entry(row.subject).or_default().push((commit, *number));
-                    if !sent.contains(number) {
-                        broken.push(format!("promise 4: event {number} is not on the topic"));
-                    }
-                }
-                None if sent.contains(number) => {
-                    broken.push(format!("promise 4: event {number} of no change is on the topic"));
-                }
-                None => {}
-            }
-        }
-        for (subject, mut written) in commits {
-            written.sort_unstable();
-            let expected: Vec<i64> = written.into_iter().map(|(_, number)| number).collect();
-            let mut seen = HashSet::new();
-            let first: Vec<i64> = self
-                .topic
-                .iter()
-                .copied()
-                .filter(|number| expected.contains(number) && seen.insert(*number))
-                .collect();
-            let in_order: Vec<i64> =
-                expected.iter().copied().filter(|number| seen.contains(number)).collect();
-            if first != in_order {
-                broken.push(format!(
-                    "promise 4: the events of subject {subject} are on the topic in the order \
-                     {first:?}, committed in the order {in_order:?}"
-                ));
-            }
-        }
-        broken
-    }
-}
-
-/// The outbox and the lease, as one replica sees them.
-#[derive(Clone)]
-struct Table {
-    world: Arc<World>,
-    replica: usize,
-}
-
-impl Debug for Table {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Table").field(&self.replica).finish()
-    }
-}
-
-impl Table {
-    /// A statement: a message there, its effect, and a message back.
-    async fn statement<T>(&self, run: impl FnOnce(&mut Tables) -> T + Send) -> Result<T, DbErr> {
-        let cut = || self.world.replicas[self.replica].database_cut.load(Ordering::Relaxed);
-        let lost = || DbErr::Custom("the connection is lost".to_owned());
-        self.world.travel(5).await;
-        if cut() {
-            return Err(lost());
-        }
-        let result = run(&mut locked(&self.world.tables));
-        self.world.travel(5).await;
-        if cut() { Err(lost()) } else { Ok(result) }
-    }
-
-    fn is_pending(&self, tables: &Tables, number: i64, row: &RowState) -> bool {
-        let is_visible = row.committed.is_some()
-            || (self.world.has(Mutant::ReadUncommitted) && !row.is_rolled_back);
-        is_visible && !tables.shipped.contains(&number)
-    }
-}
-
-#[async_trait]
-impl OutboxTable for Table {
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn is_ordered(&self) -> bool {
-        self.world.has(Mutant::IgnoreGaps)
-    }
-
-    async fn pending(
-        &self,
-        after: i64,
-        last: i64,
-        limit: usize,
-        late: &[i64],
-    ) -> Result<Vec<(i64, Vec<u8>)>, DbErr> {
-        let late: BTreeSet<i64> = if self.world.has(Mutant::ForgetLateEvents) {
-            BTreeSet::new()
-        } else {
-            late.iter().copied().collect()
-        };
-        self.statement(|tables| {
-            tables
-                .rows
-                .iter()
-                .filter(|(number, row)| {
-                    (**number > after || late.contains(number))
-                        && **number <= last
-                        && self.is_pending(tables, **number, row)
-                })
-                .take(limit)
-                .map(|(number, row)| (*number, row.event.encode_to_vec()))
-                .collect()
-        })
-        .await
-    }
-
-    async fn has_pending(&self) -> Result<bool, DbErr> {
-        self.statement(|tables| {
-            tables.rows.iter().any(|(number, row)| self.is_pending(tables, *number, row))
-        })
-        .await
-    }
-
-    async fn newest(&self) -> Result<Option<i64>, DbErr> {
-        self.statement(|tables| {
-            let committed = tables.rows.iter().filter(|(_, row)| row.committed.is_some());
-            committed.map(|(number, _)| *number).next_back()
-        })
-        .await
-    }
-
-    async fn oldest(&self) -> Result<Option<(i64, Option<SystemTime>)>, DbErr> {
-        Ok(None)
-    }
-
-    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr> {
-        let all_up_to = self.world.has(Mutant::DeleteUpTo);
-        self.statement(|tables| {
-            tables.shipped.extend(positions);
-            if let (true, Some(last)) = (all_up_to, positions.last()) {
-                tables.shipped.extend(1..=*last);
-            }
-        })
-        .await
-    }
-
-    async fn mark_dead_letter(&self, _position: i64, _reason: &str) -> Result<(), DbErr> {
-        Ok(())
-    }
-
-    async fn reset_shipped(&self) -> Result<(), DbErr> {
-        Ok(())
-    }
-
-    async fn trim(&self) -> Result<u64, DbErr> {
-        Ok(0)
-    }
-
-    async fn backlog(&self) -> Result<i64, DbErr> {
-        Ok(0)
-    }
-}
-
-#[async_trait]
-impl LeaseTable for Table {
-    async fn acquire(&self, holder: Uuid, duration: Duration) -> Result<bool, DbErr> {
-        let world = &self.world;
-        let skew = if world.has(Mutant::TrustTheClock) {
-            // Each replica's clock, instead of the database's.
-            self.replica as i64 * 30
-        } else {
-            world.clock_jump.load(Ordering::Relaxed)
-        };
-        self.statement(|tables| {
-            let base = i64::try_from(world.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let now = Duration::from_millis(
-                u64::try_from(1_000_000 + base + skew * 1_000).unwrap_or_default(),
-            );
-            let is_free = match tables.lease {
-                None => true,
-                Some((other, until)) => {
-                    other == holder
-                        || (!world.has(Mutant::KeepDeadLease)
-                            && (until <= now || until > now + Duration::from_secs(120)))
-                        || world.has(Mutant::TwoLeaders)
-                }
-            };
-            if is_free {
-                tables.lease = Some((holder, now + duration));
-            }
-            is_free
-        })
-        .await
-    }
-
-    async fn release(&self, holder: Uuid) -> Result<(), DbErr> {
-        self.statement(|tables| {
-            if tables.lease.is_some_and(|(other, _)| other == holder) {
-                tables.lease = None;
-            }
-        })
-        .await
-    }
-}
-
-/// Sends events as [`merch_logging::client::ship`] does: in the order of reading, with some requests
-/// in flight, and again from the oldest after an error.
-struct Shipper {
-    world: Arc<World>,
-    replica: usize,
-    is_killed: Arc<AtomicBool>,
-}
-
-impl Ship for Shipper {
-    async fn ship(&self, outbox: Outbox, shutdown: CancellationToken) {
-        if self.world.has(Mutant::SendAfterTheTerm) {
-            let (world, replica) = (self.world.clone(), self.replica);
-            let shipper = Self { world, replica, is_killed: self.is_killed.clone() };
-            let _ = tokio::spawn(async move { shipper.send_all(outbox, shutdown).await }).await;
-        } else {
-            self.send_all(outbox, shutdown).await;
-        }
-    }
-}
-
-impl Shipper {
-    async fn send_all(&self, outbox: Outbox, shutdown: CancellationToken) {
-        let mut after = None;
-        let mut restart_at = Instant::now() + POLL_INTERVAL;
-        loop {
-            if Instant::now() >= restart_at && !self.world.has(Mutant::ForgetLateEvents) {
-                after = None;
-                restart_at = Instant::now() + POLL_INTERVAL;
-            }
-            let Ok(mut events) = outbox.read(after.as_ref(), 4).await else {
-                sleep(Duration::from_millis(200)).await;
-                continue;
-            };
-            if events.is_empty() {
-                if shutdown.is_cancelled()
-                    && outbox.read(None, 1).await.is_ok_and(|left| left.is_empty())
-                {
-                    return;
-                }
-                if shutdown.is_cancelled() {
-                    after = None;
-                }
-                let _ = tokio::time::timeout(POLL_INTERVAL, outbox.changed()).await;
-                continue;
-            }
-            after = events.last().map(|(number, _)| *number);
-            let numbers: Vec<i64> = events.iter().map(|(number, _)| *number).collect();
-            if self.world.has(Mutant::ReverseOrder) {
-                events.reverse();
-            }
-            if self.world.has(Mutant::AcknowledgeEarly) {
-                let _ = outbox.acknowledge(&numbers).await;
-            }
-            let sent = self.send(events.iter().map(|(number, _)| *number).collect()).await;
-            if !sent && !self.world.has(Mutant::AcknowledgeFailures) {
-                after = None;
-                sleep(Duration::from_millis(200)).await;
-                continue;
-            }
-            while outbox.acknowledge(&numbers).await.is_err() {
-                sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-
-    /// Returns whether the topic has acknowledged the events. A request in flight arrives even if
-    /// this future is dropped, but not if the process is killed before it is sent.
-    async fn send(&self, numbers: Vec<i64>) -> bool {
-        let world = self.world.clone();
-        let replica = self.replica;
-        if self.is_killed.load(Ordering::Relaxed) {
-            return false;
-        }
-        let sending = tokio::spawn(async move {
-            world.travel(TO_TOPIC).await;
-            if world.replicas[replica].topic_cut.load(Ordering::Relaxed) {
-                return false;
-            }
-            locked(&world.tables).topic.extend(&numbers);
-            world.history.note(format!("replica {replica} has sent {numbers:?}"));
-            world.travel(5).await;
-            // The acknowledgement can get lost.
-            !world.replicas[replica].topic_cut.load(Ordering::Relaxed)
-        });
-        sending.await.unwrap_or(false)
     }
 }

@@ -112,6 +112,18 @@ impl Queue {
     }
 }
 
+/// Planted faults of the simulation.
+#[cfg(test)]
+impl Queue {
+    pub(crate) fn leak_permit(&self) {
+        self.capacity.forget_permits(1);
+    }
+
+    pub(crate) fn leak_user_permit(&self, caller: Caller) {
+        std::mem::forget(self.writes.try_acquire((caller, WriteClass::Data)));
+    }
+}
+
 /// Inserts a `TOO_MANY_WRITES` for each order not admitted.
 fn with_refusals(is_admitted: &[bool], outcomes: Vec<OrderOutcome>) -> Vec<OrderOutcome> {
     let mut outcomes = outcomes.into_iter();

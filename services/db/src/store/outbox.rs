@@ -15,6 +15,7 @@ use merch_logging::client::{EventSource, OldestEvent, SourceError};
 use prost::Message as _;
 use sea_orm::DbErr;
 use tokio::{sync::Notify, time::Instant};
+use uuid::Uuid;
 
 pub(crate) use self::table::append;
 use self::{
@@ -24,6 +25,22 @@ use self::{
 use crate::{config::ShippedEvents, database::Database};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The number and the id of an event. After a fail-over to a standby that lacks the last
+/// transactions, PostgreSQL can give the number of a lost event to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutboxPosition {
+    pub(crate) seq: i64,
+    pub(crate) id: Uuid,
+}
+
+impl OutboxPosition {
+    /// Returns the number, `seq` of the row.
+    #[must_use]
+    pub fn seq(&self) -> i64 {
+        self.seq
+    }
+}
 
 /// The unshipped events, as the source of the shipper.
 #[derive(Clone, Debug)]
@@ -45,11 +62,19 @@ struct Term {
     last: i64,
     /// When unshipped events were first seen since the last acknowledgement.
     stalled_since: Option<Instant>,
+    /// Whether a statement has failed since reading last restarted.
+    is_interrupted: bool,
 }
 
 impl Default for Term {
     fn default() -> Self {
-        Self { position: 0, gaps: Gaps::default(), last: i64::MAX, stalled_since: None }
+        Self {
+            position: 0,
+            gaps: Gaps::default(),
+            last: i64::MAX,
+            stalled_since: None,
+            is_interrupted: false,
+        }
     }
 }
 
@@ -90,7 +115,7 @@ impl Outbox {
 
     /// Returns how long unshipped events have had no acknowledgement. Must be called regularly.
     pub(crate) async fn stalled_for(&self) -> Result<Duration, DbErr> {
-        let pending = self.0.table.has_pending().await?;
+        let pending = self.watch(self.0.table.has_pending().await)?;
         let mut term = self.term();
         term.stalled_since =
             if pending { term.stalled_since.or_else(|| Some(Instant::now())) } else { None };
@@ -101,27 +126,51 @@ impl Outbox {
         self.0.term.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Remembers a failed statement: the next one may be answered by another server, which may lack
+    /// the last events and give their numbers to other ones.
+    fn watch<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        self.term().is_interrupted |= result.is_err();
+        result
+    }
+
+    /// Returns the number to read after.
+    fn begin_read(&self, after: Option<OutboxPosition>) -> Result<i64, DbErr> {
+        let mut term = self.term();
+        let Some(after) = after else {
+            if std::mem::take(&mut term.is_interrupted) {
+                term.gaps = Gaps::default();
+            }
+            return Ok(0);
+        };
+        if term.is_interrupted {
+            return Err(DbErr::Custom(
+                "a statement failed meanwhile: expected to read from the oldest event again".into(),
+            ));
+        }
+        // The last event may have been a late one.
+        Ok(after.seq.max(term.position))
+    }
+
     async fn pending(
         &self,
-        after: Option<i64>,
+        after: Option<OutboxPosition>,
         limit: usize,
-    ) -> Result<Vec<(i64, LogMessage)>, DbErr> {
-        // The last event may have been a late one.
-        let mut position = after.map_or(0, |after| after.max(self.term().position));
+    ) -> Result<Vec<(OutboxPosition, LogMessage)>, DbErr> {
+        let mut position = self.begin_read(after)?;
         loop {
             let rows = self.page(position, limit).await?;
             let mut events = Vec::with_capacity(rows.len());
-            let seqs: Vec<i64> = rows.iter().map(|(seq, _)| *seq).collect();
-            for (seq, payload) in &rows {
+            let seqs: Vec<i64> = rows.iter().map(|(position, _)| position.seq).collect();
+            for (position, payload) in &rows {
                 match LogMessage::decode(payload.as_slice()) {
-                    Ok(event) => events.push((*seq, event)),
+                    Ok(event) => events.push((*position, event)),
                     Err(error) => {
                         tracing::error!(
-                            %error, seq,
+                            %error, seq = position.seq,
                             "failed to decode an event of the outbox; keeping it as a dead letter"
                         );
                         let reason = format!("cannot be decoded: {error}");
-                        self.0.table.mark_dead_letter(*seq, &reason).await?;
+                        self.0.table.mark_dead_letter(*position, &reason).await?;
                     }
                 }
             }
@@ -138,7 +187,11 @@ impl Outbox {
     }
 
     /// Includes the late events before `position`.
-    async fn page(&self, position: i64, limit: usize) -> Result<Vec<(i64, Vec<u8>)>, DbErr> {
+    async fn page(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr> {
         let (late, last) = {
             let term = self.term();
             let is_ordered = self.0.table.is_ordered();
@@ -166,19 +219,20 @@ impl Outbox {
 /// so reading without gaps keeps the order of each subject. Rows that appear even later are found
 /// when reading restarts at the oldest one.
 impl EventSource for Outbox {
-    type Position = i64;
+    type Position = OutboxPosition;
 
+    /// After a failed statement, fails until reading restarts at the oldest event.
     async fn read(
         &self,
-        after: Option<&i64>,
+        after: Option<&OutboxPosition>,
         limit: usize,
-    ) -> Result<Vec<(i64, LogMessage)>, SourceError> {
-        self.pending(after.copied(), limit).await.map_err(SourceError::new)
+    ) -> Result<Vec<(OutboxPosition, LogMessage)>, SourceError> {
+        self.watch(self.pending(after.copied(), limit).await).map_err(SourceError::new)
     }
 
-    async fn acknowledge(&self, positions: &[i64]) -> Result<(), SourceError> {
+    async fn acknowledge(&self, positions: &[OutboxPosition]) -> Result<(), SourceError> {
         self.term().stalled_since = None;
-        self.0.table.mark_shipped(positions).await.map_err(SourceError::new)
+        self.watch(self.0.table.mark_shipped(positions).await).map_err(SourceError::new)
     }
 
     async fn oldest(&self) -> Result<Option<OldestEvent>, SourceError> {
@@ -197,7 +251,7 @@ impl EventSource for Outbox {
 
     async fn dead_letter(
         &self,
-        position: &i64,
+        position: &OutboxPosition,
         _event: &LogMessage,
         reason: &str,
     ) -> Result<(), SourceError> {

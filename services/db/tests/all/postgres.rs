@@ -4,7 +4,7 @@ use std::{
 };
 
 use merch_contract::grpc::assistant::v1::PlaceOrdersRequest;
-use merch_db::{Outbox, ShippedEvents};
+use merch_db::{Outbox, OutboxPosition, ShippedEvents};
 use merch_logging::client::EventSource as _;
 use sea_orm::ConnectionTrait as _;
 
@@ -54,20 +54,43 @@ async fn late_committed_event_keeps_its_order() {
     third.execute_unprepared(insert).await.unwrap();
     store.register("carol").await;
     fifth.execute_unprepared(insert).await.unwrap();
-    let numbers = async |after: Option<i64>, limit: usize| {
+    let read = async |after: Option<OutboxPosition>, limit: usize| {
         let read = outbox.read(after.as_ref(), limit).await.unwrap();
-        read.into_iter().map(|(position, _)| position).collect::<Vec<_>>()
+        let numbers: Vec<i64> = read.iter().map(|(position, _)| position.seq()).collect();
+        (numbers, read.last().map(|(position, _)| *position))
     };
-    assert_eq!(numbers(None, 10).await, [1, 2, 4]);
-    assert_eq!(numbers(Some(4), 10).await, [] as [i64; 0]);
+    let (numbers, after) = read(None, 10).await;
+    assert_eq!(numbers, [1, 2, 4]);
+    assert_eq!(read(after, 10).await.0, [] as [i64; 0]);
     third.commit().await.unwrap();
     store.register("dave").await;
-    assert_eq!(numbers(Some(4), 1).await, [3], "events keep their order");
-    assert_eq!(numbers(Some(3), 10).await, [6], "no event is read twice");
+    let (numbers, after) = read(after, 1).await;
+    assert_eq!(numbers, [3], "events keep their order");
+    let (numbers, after) = read(after, 10).await;
+    assert_eq!(numbers, [6], "no event is read twice");
     fifth.rollback().await.unwrap();
     store.register("eve").await;
-    assert_eq!(numbers(Some(6), 10).await, [7]);
-    assert_eq!(numbers(None, 10).await, [1, 2, 3, 4, 6, 7]);
+    assert_eq!(read(after, 10).await.0, [7]);
+    assert_eq!(read(None, 10).await.0, [1, 2, 3, 4, 6, 7]);
+    store.stop().await;
+}
+
+/// After a fail-over to a standby that lacks the last transactions, numbers can repeat.
+#[tokio::test]
+async fn acknowledgement_spares_the_next_event_of_its_number() {
+    let store = TestService::start(TestDatabase::postgres().await).await;
+    for policy in [ShippedEvents::Delete, ShippedEvents::ShipAgainAtStart { kept: 0 }] {
+        store.register(if policy == ShippedEvents::Delete { "ada" } else { "bob" }).await;
+        let outbox = Outbox::new(store.database.clone(), policy);
+        let lost = outbox.read(None, 10).await.unwrap();
+        store.sql("UPDATE outbox SET id = gen_random_uuid()").await;
+        let positions: Vec<OutboxPosition> = lost.iter().map(|(position, _)| *position).collect();
+        outbox.acknowledge(&positions).await.unwrap();
+        outbox.dead_letter(&lost[0].0, &lost[0].1, "refused").await.unwrap();
+        let next = outbox.read(None, 10).await.unwrap();
+        assert_eq!(next.len(), lost.len());
+        assert!(next[0].0 != lost[0].0 && next[0].0.seq() == lost[0].0.seq());
+    }
     store.stop().await;
 }
 

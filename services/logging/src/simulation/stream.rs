@@ -1,8 +1,11 @@
 //! The log stream: the production code of the sender, from its source to the acknowledgements, on
 //! simulated replicas of the logging service and a simulated topic.
 
+mod service;
+mod source;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,24 +17,18 @@ use pbjson_types::Timestamp;
 use rand::{RngExt as _, rngs::StdRng};
 use simulator::{Chance, History, Mutants, Scenario, locked, random};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
-use tonic_types::{ErrorDetails, StatusExt as _};
 use uuid::Uuid;
 
+use self::{service::Replicas, source::Source};
 use crate::{
-    client::{
-        EventSource, ShipOptions, SourceError,
-        ship::{
-            replicas::{LoggingReplica, LoggingReplicas, Responses},
-            ship_to,
-        },
-    },
-    proto::{Level, LogMessage, RefusedEvent, StreamLogsRequest, StreamLogsResponse},
+    client::{ShipOptions, ship::ship_to},
+    proto::{Level, LogMessage},
+    rules::{MAX_REQUEST_BYTES, REQUEST_OVERHEAD},
 };
 
 /// No write and no fault starts later.
@@ -42,11 +39,13 @@ const SUBJECTS: usize = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     seed: u64,
-    replicas: usize,
     batch_events: usize,
     requests_in_flight: usize,
+    batch_bytes: usize,
     /// Whether the source keeps the last acknowledged position only, as the journal does.
     keeps_last: bool,
+    /// How much longer messages to and from each replica of the logging service take, at most.
+    delays: Vec<Duration>,
     events: Vec<Event>,
     faults: Vec<Fault>,
 }
@@ -65,6 +64,8 @@ enum EventKind {
     Invalid,
     /// Kafka refuses it permanently.
     Poisonous,
+    /// The service refuses each request with it, as one that has stricter rules.
+    Refused,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ enum FaultKind {
     KillSender,
     /// The sender is asked to stop, and starts again afterwards.
     StopSender,
+    /// The replica acknowledges requests that were never sent.
+    AcknowledgeTooMuch(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,12 @@ pub(crate) enum Mutant {
     AcknowledgeAll,
     /// The source loses dead letters.
     LoseDeadLetters,
+    /// The service refuses a request, and does not name the message.
+    HideViolations,
+    /// The service refuses the requests after a refused one.
+    RefuseNeighbours,
+    /// The sender has one more request in flight than it may have.
+    WidenWindow,
 }
 
 impl Mutants for Mutant {
@@ -127,6 +136,9 @@ impl Mutants for Mutant {
         Self::ReadOnce,
         Self::AcknowledgeAll,
         Self::LoseDeadLetters,
+        Self::HideViolations,
+        Self::RefuseNeighbours,
+        Self::WidenWindow,
     ];
 }
 
@@ -144,6 +156,7 @@ impl Scenario for Plan {
                 kind: match random.random_range(0..60) {
                     0 => EventKind::Invalid,
                     1 => EventKind::Poisonous,
+                    2 => EventKind::Refused,
                     _ => EventKind::Valid,
                 },
             })
@@ -162,7 +175,22 @@ impl Scenario for Plan {
         let (batch_events, requests_in_flight) =
             (random.random_range(1..10), random.random_range(1..5));
         let keeps_last = random.random();
-        Self { seed, replicas, batch_events, requests_in_flight, keeps_last, events, faults }
+        // Room for some events, or for all.
+        let batch_bytes =
+            if random.random_bool(0.2) { REQUEST_OVERHEAD + 500 } else { MAX_REQUEST_BYTES };
+        let delays = (0..replicas)
+            .map(|_| Duration::from_millis([0, 0, 20, 500][random.random_range(0..4)]))
+            .collect();
+        Self {
+            seed,
+            batch_events,
+            requests_in_flight,
+            batch_bytes,
+            keeps_last,
+            delays,
+            events,
+            faults,
+        }
     }
 
     fn seed(&self) -> u64 {
@@ -182,15 +210,17 @@ impl Scenario for Plan {
             history: History::default(),
             chance: Chance::new(self.seed, "world"),
             changed: Notify::new(),
-            replicas: (0..self.replicas).map(|_| ReplicaState::default()).collect(),
+            replicas: self.delays.iter().map(|delay| ReplicaState::new(*delay)).collect(),
             replicas_changed: Notify::new(),
             kafka_down: AtomicBool::new(false),
             conditions: Mutex::default(),
             open_steps: AtomicUsize::new(self.steps()),
             in_flight: self.requests_in_flight,
             batch_events: self.batch_events,
+            batch_bytes: self.batch_bytes,
             keeps_last: self.keeps_last,
             seed: self.seed,
+            refused_neighbours: AtomicUsize::new(0),
             sender: Mutex::default(),
         });
         world.start_sender();
@@ -229,7 +259,8 @@ impl Scenario for Plan {
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..9) {
+        match random.random_range(0..10) {
+            9 => Self::AcknowledgeTooMuch(replica),
             7 => Self::KillSender,
             8 => Self::StopSender,
             0 => Self::Kill(replica),
@@ -252,6 +283,7 @@ struct Conditions {
 struct State {
     /// Events of the source by position.
     events: BTreeMap<u64, (LogMessage, EventKind, usize)>,
+    positions: HashMap<String, u64>,
     acknowledged: BTreeSet<u64>,
     returned: BTreeSet<u64>,
     dead_letters: Vec<u64>,
@@ -261,19 +293,23 @@ struct State {
 }
 
 struct ReplicaState {
+    delay: Duration,
     is_up: AtomicBool,
     is_frozen: AtomicBool,
+    acknowledges_too_much: AtomicBool,
     /// Cancelled when the replica ends.
     ended: Mutex<CancellationToken>,
     /// Cancelled when its streams should move.
     draining: Mutex<CancellationToken>,
 }
 
-impl Default for ReplicaState {
-    fn default() -> Self {
+impl ReplicaState {
+    fn new(delay: Duration) -> Self {
         Self {
+            delay,
             is_up: AtomicBool::new(true),
             is_frozen: AtomicBool::new(false),
+            acknowledges_too_much: AtomicBool::new(false),
             ended: Mutex::default(),
             draining: Mutex::default(),
         }
@@ -294,8 +330,11 @@ struct World {
     open_steps: AtomicUsize,
     in_flight: usize,
     batch_events: usize,
+    batch_bytes: usize,
     keeps_last: bool,
     seed: u64,
+    /// Requests that are refused because another one was.
+    refused_neighbours: AtomicUsize,
     sender: Mutex<Option<(JoinHandle<()>, CancellationToken)>>,
 }
 
@@ -309,9 +348,13 @@ impl World {
     }
 
     async fn travel(&self) {
+        sleep(self.delay(Duration::ZERO)).await;
+    }
+
+    /// Draws the time of a message.
+    fn delay(&self, longer: Duration) -> Duration {
         let slow = locked(&self.conditions).slow;
-        let delay = self.chance.delay(20..3_000, slow);
-        sleep(delay).await;
+        self.chance.delay(20..3_000, slow + longer)
     }
 
     /// All steps are over, and nothing is left to send.
@@ -337,7 +380,10 @@ impl World {
             actor: "anonymous".to_owned(),
             ..LogMessage::default()
         };
-        locked(&self.state).events.insert(position, (message, event.kind, event.subject));
+        let mut state = locked(&self.state);
+        state.positions.insert(message.id.clone(), position);
+        state.events.insert(position, (message, event.kind, event.subject));
+        drop(state);
         self.history
             .note(format!("event {position} of subject {}: {:?}", event.subject, event.kind));
         self.changed.notify_one();
@@ -347,7 +393,8 @@ impl World {
         let shutdown = CancellationToken::new();
         let options = ShipOptions {
             batch_events: self.batch_events,
-            requests_in_flight: self.in_flight,
+            batch_bytes: self.batch_bytes,
+            requests_in_flight: self.in_flight + usize::from(self.has(Mutant::WidenWindow)),
             ..ShipOptions::new("db")
         };
         let (source, replicas) = (Source(self.clone()), Replicas(self.clone()));
@@ -391,6 +438,9 @@ impl World {
                 }
             }
             FaultKind::StopSender => self.stop_sender().await,
+            FaultKind::AcknowledgeTooMuch(replica) => {
+                self.replicas[replica].acknowledges_too_much.store(true, Ordering::Relaxed);
+            }
         }
         sleep(fault.lasts).await;
         match fault.kind {
@@ -410,6 +460,9 @@ impl World {
             FaultKind::KafkaDown => self.kafka_down.store(false, Ordering::Relaxed),
             FaultKind::SourceFails(_) => locked(&self.conditions).source_fails = 0.0,
             FaultKind::Slow(_) => locked(&self.conditions).slow = Duration::ZERO,
+            FaultKind::AcknowledgeTooMuch(replica) => {
+                self.replicas[replica].acknowledges_too_much.store(false, Ordering::Relaxed);
+            }
             FaultKind::KillSender | FaultKind::StopSender => {
                 let is_down = locked(&self.sender).is_none();
                 if is_down {
@@ -438,6 +491,12 @@ impl World {
 }
 
 impl State {
+    /// Returns the position and the kind of an event.
+    fn find(&self, id: &str) -> Option<(u64, EventKind)> {
+        let position = self.positions.get(id)?;
+        self.events.get(position).map(|(_, kind, _)| (*position, *kind))
+    }
+
     /// Without a fault, no event is sent twice.
     fn broken_promises(&self, is_faultless: bool) -> Vec<String> {
         let mut broken = self.broken.clone();
@@ -451,10 +510,13 @@ impl State {
                 EventKind::Valid if is_dead => {
                     broken.push(format!("event {position} is valid, and a dead letter"));
                 }
-                EventKind::Invalid | EventKind::Poisonous if !is_dead => {
+                EventKind::Invalid | EventKind::Poisonous | EventKind::Refused if !is_dead => {
                     broken.push(format!("event {position} is lost: it is no dead letter"));
                 }
-                EventKind::Valid | EventKind::Invalid | EventKind::Poisonous => {}
+                EventKind::Valid
+                | EventKind::Invalid
+                | EventKind::Poisonous
+                | EventKind::Refused => {}
             }
             if !self.acknowledged.contains(position) {
                 broken.push(format!("event {position} is never acknowledged"));
@@ -479,311 +541,5 @@ impl State {
             }
         }
         broken
-    }
-}
-
-/// The events on the sender's disk.
-struct Source(Arc<World>);
-
-impl Source {
-    async fn operation(&self) -> Result<(), SourceError> {
-        self.0.travel().await;
-        let probability = locked(&self.0.conditions).source_fails;
-        if self.0.chance.happens(probability) {
-            Err(SourceError::new("the disk fails"))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-impl EventSource for Source {
-    type Position = u64;
-
-    async fn read(
-        &self,
-        after: Option<&u64>,
-        limit: usize,
-    ) -> Result<Vec<(u64, LogMessage)>, SourceError> {
-        self.operation().await?;
-        let (skips, once) = (self.0.has(Mutant::SkipEvents), self.0.has(Mutant::ReadOnce));
-        let mut state = locked(&self.0.state);
-        let from = after.map_or(0, |after| *after);
-        let read: Vec<(u64, LogMessage)> = state
-            .events
-            .range(from + 1..)
-            .filter(|(position, _)| !state.acknowledged.contains(position))
-            .filter(|(position, _)| !(skips && after.is_some() && **position % 7 == 0))
-            .filter(|(position, _)| !(once && state.returned.contains(position)))
-            .take(limit)
-            .map(|(position, (event, ..))| (*position, event.clone()))
-            .collect();
-        state.returned.extend(read.iter().map(|(position, _)| *position));
-        Ok(read)
-    }
-
-    async fn acknowledge(&self, positions: &[u64]) -> Result<(), SourceError> {
-        self.operation().await?;
-        let mut state = locked(&self.0.state);
-        if self.0.has(Mutant::AcknowledgeAll) {
-            let all: Vec<u64> = state.events.keys().copied().collect();
-            state.acknowledged.extend(all);
-        }
-        for position in positions {
-            let is_kept = state.topic.contains(position) || state.dead_letters.contains(position);
-            if !is_kept {
-                state.broken.push(format!("event {position} is acknowledged, and nowhere"));
-            }
-            state.acknowledged.insert(*position);
-            if self.0.keeps_last {
-                let up_to: Vec<u64> =
-                    state.events.range(..*position).map(|(key, _)| *key).collect();
-                state.acknowledged.extend(up_to);
-            }
-            let first = state.events.keys().find(|key| !state.acknowledged.contains(key)).copied();
-            if first.is_some_and(|first| first < *position) {
-                state.broken.push(format!("event {position} is acknowledged before {first:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn changed(&self) {
-        self.0.changed.notified().await;
-    }
-
-    async fn dead_letter(
-        &self,
-        position: &u64,
-        _event: &LogMessage,
-        _reason: &str,
-    ) -> Result<(), SourceError> {
-        self.operation().await?;
-        if !self.0.has(Mutant::LoseDeadLetters) {
-            locked(&self.0.state).dead_letters.push(*position);
-        }
-        self.0.history.note(format!("event {position} is a dead letter"));
-        Ok(())
-    }
-}
-
-struct Replicas(Arc<World>);
-
-impl LoggingReplicas for Replicas {
-    type Replica = Replica;
-
-    async fn pick(&self, key: u64) -> Replica {
-        loop {
-            let mut changed = std::pin::pin!(self.0.replicas_changed.notified());
-            changed.as_mut().enable();
-            if let Some(index) = self.0.preferred(key) {
-                let state = &self.0.replicas[index];
-                return Replica {
-                    world: self.0.clone(),
-                    index,
-                    ended: locked(&state.ended).clone(),
-                    draining: locked(&state.draining).clone(),
-                };
-            }
-            changed.await;
-        }
-    }
-
-    fn preferred_address(&self, key: u64) -> Option<String> {
-        self.0.preferred(key).map(|index| format!("replica {index}"))
-    }
-}
-
-struct Replica {
-    world: Arc<World>,
-    index: usize,
-    ended: CancellationToken,
-    draining: CancellationToken,
-}
-
-impl LoggingReplica for Replica {
-    type Responses = ResponseStream;
-
-    fn address(&self) -> String {
-        format!("replica {}", self.index)
-    }
-
-    fn is_replaced(&self) -> bool {
-        self.draining.is_cancelled()
-    }
-
-    async fn replaced(&self) {
-        self.draining.cancelled().await;
-    }
-
-    /// A health check notices that the replica is frozen, if another one can take its place.
-    async fn unreachable(&self) {
-        loop {
-            sleep(Duration::from_secs(2)).await;
-            let is_frozen =
-                |index: usize| self.world.replicas[index].is_frozen.load(Ordering::Relaxed);
-            let has_other = (0..self.world.replicas.len()).any(|other| {
-                other != self.index && self.world.is_serving(other) && !is_frozen(other)
-            });
-            if is_frozen(self.index) && has_other {
-                return;
-            }
-        }
-    }
-
-    async fn stream_logs(
-        &self,
-        requests: mpsc::Receiver<StreamLogsRequest>,
-    ) -> Result<ResponseStream, Status> {
-        self.world.travel().await;
-        if self.ended.is_cancelled() {
-            return Err(Status::unavailable("connection refused"));
-        }
-        // Responses on their way, as in the buffers of a connection.
-        let (sender, responses) = mpsc::channel(16);
-        let (arrived, arriving) = mpsc::channel(16);
-        let (world, index, ended) = (self.world.clone(), self.index, self.ended.clone());
-        tokio::spawn({
-            let (world, ended) = (world.clone(), ended.clone());
-            async move { deliver(&world, index, &ended, requests, arrived).await }
-        });
-        tokio::spawn(async move {
-            tokio::select! {
-                biased;
-                () = ended.cancelled() => {}
-                () = sender.closed() => {}
-                () = serve(&world, index, arriving, &sender) => {}
-            }
-        });
-        Ok(ResponseStream { world: self.world.clone(), index: self.index, responses })
-    }
-}
-
-/// Brings requests to a replica, one after the other. They arrive even if the sender is gone.
-async fn deliver(
-    world: &World,
-    index: usize,
-    ended: &CancellationToken,
-    mut requests: mpsc::Receiver<StreamLogsRequest>,
-    arrived: mpsc::Sender<StreamLogsRequest>,
-) {
-    while let Some(request) = requests.recv().await {
-        world.travel().await;
-        while world.replicas[index].is_frozen.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(100)).await;
-        }
-        if ended.is_cancelled() || arrived.send(request).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The logging service: stores requests in order, and acknowledges what Kafka has stored.
-async fn serve(
-    world: &World,
-    index: usize,
-    mut requests: mpsc::Receiver<StreamLogsRequest>,
-    responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
-) {
-    let mut expected = 1;
-    let mut unacknowledged = 0;
-    while let Some(StreamLogsRequest { sequence, messages }) = requests.recv().await {
-        if sequence != expected {
-            world.broken(format!("the contract: request {sequence} instead of {expected}"));
-        }
-        expected = sequence + 1;
-        unacknowledged += 1;
-        if unacknowledged > world.in_flight {
-            world.broken(format!("{unacknowledged} requests are in flight"));
-        }
-        if world.has(Mutant::RefuseValidRequests) && sequence % 3 == 0 {
-            let _ = responses.send(Err(refusal())).await;
-            return;
-        }
-        let acknowledges_early = world.has(Mutant::AcknowledgeUnstored);
-        let respond = async |refused| {
-            let response = StreamLogsResponse { acknowledged_sequence: sequence, refused };
-            responses.send(Ok(response)).await.is_ok()
-        };
-        if acknowledges_early && !respond(vec![]).await {
-            return;
-        }
-        world.travel().await;
-        if world.kafka_down.load(Ordering::Relaxed) {
-            sleep(Duration::from_secs(3)).await;
-            let _ = responses.send(Err(Status::unavailable("Kafka does not answer"))).await;
-            return;
-        }
-        let refused = world.store(index, messages);
-        world.travel().await;
-        unacknowledged -= 1;
-        if !acknowledges_early && !respond(refused).await {
-            return;
-        }
-    }
-    // The sender has closed its side; dropping `responses` closes ours.
-}
-
-fn refusal() -> Status {
-    let details = ErrorDetails::with_bad_request_violation("messages[0].id", "expected another");
-    Status::with_error_details(tonic::Code::InvalidArgument, "refused", details)
-}
-
-impl World {
-    /// Returns the events that Kafka refuses.
-    fn store(&self, replica: usize, mut messages: Vec<LogMessage>) -> Vec<RefusedEvent> {
-        if self.has(Mutant::ReverseRequests) {
-            messages.reverse();
-        }
-        let mut refused = Vec::new();
-        let mut stored = Vec::new();
-        let mut state = locked(&self.state);
-        for message in messages {
-            let Some((position, kind)) = state
-                .events
-                .iter()
-                .find(|(_, (event, ..))| event.id == message.id)
-                .map(|(position, (_, kind, _))| (*position, *kind))
-            else {
-                state.broken.push(format!("an unknown event arrives: {message:?}"));
-                continue;
-            };
-            match kind {
-                EventKind::Invalid => {
-                    state.broken.push(format!("event {position} is sent, and invalid"));
-                }
-                EventKind::Poisonous => {
-                    refused.push(RefusedEvent { id: message.id, reason: "too large".to_owned() });
-                }
-                EventKind::Valid => {
-                    if self.has(Mutant::RefuseValidEvents) && position % 5 == 0 {
-                        let reason = "too large".to_owned();
-                        refused.push(RefusedEvent { id: message.id, reason });
-                    }
-                    state.topic.push(position);
-                    stored.push(position);
-                }
-            }
-        }
-        drop(state);
-        self.history.note(format!("replica {replica} stores {stored:?}"));
-        if self.has(Mutant::HideRefused) { Vec::new() } else { refused }
-    }
-}
-
-struct ResponseStream {
-    world: Arc<World>,
-    index: usize,
-    responses: mpsc::Receiver<Result<StreamLogsResponse, Status>>,
-}
-
-impl Responses for ResponseStream {
-    async fn message(&mut self) -> Result<Option<StreamLogsResponse>, Status> {
-        // Cancellation-safe: a response is taken after the delay.
-        self.world.travel().await;
-        while self.world.replicas[self.index].is_frozen.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(100)).await;
-        }
-        self.responses.recv().await.transpose()
     }
 }

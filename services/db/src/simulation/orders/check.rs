@@ -10,23 +10,74 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
+    linearizability::stock_is_linearizable,
     plan::PRODUCTS,
-    server::Tables,
+    server::{Former, Tables},
     world::{Call, History, Reply, WRITES_PER_USER},
 };
 use crate::{entity::orders::Model, store::place::OrderOutcome};
 
+/// The time of one primary, or of the one after an asynchronous fail-over.
+pub(super) struct Era<'a> {
+    pub(super) calls: &'a [Call],
+    /// Those of all eras.
+    pub(super) all_calls: &'a [Call],
+    pub(super) tables: &'a Tables,
+    /// The primary before.
+    pub(super) former: Option<&'a Former>,
+}
+
+impl Era<'_> {
+    /// Whether an operation began on the former primary.
+    pub(super) fn is_in_flight(&self, invoked: Instant) -> bool {
+        self.former.is_some_and(|former| invoked <= former.until)
+    }
+
+    pub(super) fn not_before_the_fail_over(&self, at: Instant) -> Instant {
+        self.former.map_or(at, |former| at.max(former.until))
+    }
+
+    /// Returns an order as this primary has it, or the former one if the call began there.
+    fn order(&self, id: Uuid, invoked: Instant) -> Option<&Model> {
+        let lost = self.former.filter(|_| self.is_in_flight(invoked));
+        let lost = || lost.and_then(|former| former.tables.orders.get(&id));
+        self.tables.orders.get(&id).or_else(lost)
+    }
+
+    /// Returns the order of a key, as [`Self::order`].
+    fn order_of_key(&self, key: &(Uuid, String), invoked: Instant) -> Vec<Uuid> {
+        let lost = self.former.filter(|_| self.is_in_flight(invoked));
+        let keys = [Some(self.tables), lost.map(|former| &former.tables)];
+        let stored = keys.into_iter().flatten().filter_map(|tables| tables.keys.get(key));
+        stored.map(|(_, order)| *order).collect()
+    }
+
+    fn check(&self, broken: &mut Vec<String>) {
+        broken.extend(self.tables.broken.iter().take(3).cloned());
+        let orders = OrdersOfCalls::new(self.tables, broken);
+        acknowledged_orders_exist(self, broken);
+        orders_belong_to_calls(self, &orders, broken);
+        keys_place_one_order(self, &orders, broken);
+        refusals_are_justified(self, &orders, broken);
+        revoked_tokens_place_nothing(self, &orders, broken);
+        ids_follow_the_commits(self.tables, broken);
+    }
+}
+
 /// Returns a sentence for each broken promise.
 pub(super) fn broken_promises(history: &History) -> Vec<String> {
-    let mut broken = history.tables.broken.clone();
-    broken.truncate(3);
-    let orders = OrdersOfCalls::new(&history.tables, &mut broken);
-    acknowledged_orders_exist(history, &mut broken);
-    orders_belong_to_calls(history, &orders, &mut broken);
-    keys_place_one_order(history, &orders, &mut broken);
-    refusals_are_justified(history, &orders, &mut broken);
-    revoked_tokens_place_nothing(history, &orders, &mut broken);
-    ids_follow_the_commits(&history.tables, &mut broken);
+    let mut broken = Vec::new();
+    let History { calls, tables, former, .. } = history;
+    Era { calls, all_calls: calls, tables, former: former.as_ref() }.check(&mut broken);
+    if let Some(Former { until, tables, .. }) = former {
+        let answered = calls.iter().filter(|call| call.answered <= *until);
+        let early: Vec<Call> = answered.cloned().collect();
+        Era { calls: &early, all_calls: calls, tables, former: None }.check(&mut broken);
+    }
+    stock_is_linearizable(history, &mut broken);
+    if !history.has_stocktaking && tables.deadlocks > 0 {
+        broken.push(format!("{} transactions of the store deadlock", tables.deadlocks));
+    }
     for name in &history.unanswered {
         broken.push(format!("promise 7: no answer long after the last fault: {name}"));
     }
@@ -41,13 +92,13 @@ pub(super) fn broken_promises(history: &History) -> Vec<String> {
 }
 
 /// The orders that each call placed, by the events of the orders.
-struct OrdersOfCalls<'a> {
-    by_call: HashMap<&'a str, Vec<&'a Model>>,
+pub(super) struct OrdersOfCalls<'a> {
+    pub(super) by_call: HashMap<&'a str, Vec<&'a Model>>,
     call_of: HashMap<Uuid, &'a str>,
 }
 
 impl<'a> OrdersOfCalls<'a> {
-    fn new(tables: &'a Tables, broken: &mut Vec<String>) -> Self {
+    pub(super) fn new(tables: &'a Tables, broken: &mut Vec<String>) -> Self {
         let mut orders = Self { by_call: HashMap::new(), call_of: HashMap::new() };
         for event in tables.events.iter().filter(|event| event.event == "order_placed") {
             let id = event.subject.strip_prefix("order:").and_then(|id| id.parse::<Uuid>().ok());
@@ -68,15 +119,15 @@ impl<'a> OrdersOfCalls<'a> {
     }
 }
 
-fn acknowledged_orders_exist(history: &History, broken: &mut Vec<String>) {
+fn acknowledged_orders_exist(era: &Era<'_>, broken: &mut Vec<String>) {
     let mut placed = BTreeMap::new();
-    for Call { id, order, reply, .. } in &history.calls {
+    for Call { id, order, reply, invoked, .. } in era.calls {
         let (acknowledged, is_new) = match reply {
             Reply::Outcome(OrderOutcome::Placed(order)) => (order, true),
             Reply::Outcome(OrderOutcome::Replayed(order)) => (order, false),
             _ => continue,
         };
-        let stored = history.tables.orders.get(&acknowledged.id).cloned();
+        let stored = era.order(acknowledged.id, *invoked).cloned();
         if stored.map(Model::into_placed).as_ref() != Some(acknowledged) {
             broken.push(format!(
                 "promise 1: {id} was answered with an order that is not stored so: {acknowledged:?}"
@@ -91,15 +142,15 @@ fn acknowledged_orders_exist(history: &History, broken: &mut Vec<String>) {
             broken.push(format!("promise 1: {id} and {other} were answered with the same order"));
         }
         let key = order.idempotency_key.clone().map(|key| (order.caller.user_id, key));
-        let of_key = key.and_then(|key| history.tables.keys.get(&key));
-        if !is_new && of_key.is_none_or(|(_, first)| *first != acknowledged.id) {
+        let of_key = key.map(|key| era.order_of_key(&key, *invoked)).unwrap_or_default();
+        if !is_new && !of_key.contains(&acknowledged.id) {
             broken.push(format!("promise 2: {id} was answered with a replay of another key"));
         }
     }
 }
 
-fn orders_belong_to_calls(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
-    for Call { id, reply, .. } in &history.calls {
+fn orders_belong_to_calls(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+    for Call { id, reply, .. } in era.calls {
         let placed = orders.by_call.get(id.as_str()).map_or(0, Vec::len);
         let most = match reply {
             Reply::Outcome(OrderOutcome::Placed(_)) | Reply::Unknown(_) => 1,
@@ -114,9 +165,9 @@ fn orders_belong_to_calls(history: &History, orders: &OrdersOfCalls<'_>, broken:
     }
 }
 
-fn keys_place_one_order(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+fn keys_place_one_order(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
     let mut of_keys: BTreeMap<(Uuid, &str), BTreeSet<Uuid>> = BTreeMap::new();
-    for Call { id, order, .. } in &history.calls {
+    for Call { id, order, .. } in era.calls {
         let Some(key) = order.idempotency_key.as_deref() else { continue };
         let placed = orders.by_call.get(id.as_str()).into_iter().flatten();
         of_keys
@@ -130,20 +181,24 @@ fn keys_place_one_order(history: &History, orders: &OrdersOfCalls<'_>, broken: &
 }
 
 /// Whether a user had enough calls open to be refused. The permit of a call outlives a client that
-/// disconnects, until the committer answers it.
-fn is_busy(history: &History, user: Uuid, from: Instant, to: Instant) -> bool {
-    const GRACE: Duration = Duration::from_secs(15);
-    let open = history.calls.iter().filter(|call| {
+/// disconnects, until the committer answers it: after at most four attempts of 10 s.
+fn is_busy(era: &Era<'_>, user: Uuid, from: Instant, to: Instant) -> bool {
+    const GRACE: Duration = Duration::from_secs(45);
+    let open = era.all_calls.iter().filter(|call| {
         call.order.caller.user_id == user && call.invoked <= to && call.answered + GRACE >= from
     });
     open.count() > WRITES_PER_USER
 }
 
 /// A refusal must be true at some moment between the call and its answer.
-fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
-    let tables = &history.tables;
-    for Call { id, order, invoked, answered, reply } in &history.calls {
+fn refusals_are_justified(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
+    let tables = era.tables;
+    for Call { id, order, invoked, answered, reply } in era.calls {
         let Reply::Outcome(OrderOutcome::Refused(reason)) = reply else { continue };
+        // It may be true on the former primary only.
+        if era.is_in_flight(*invoked) {
+            continue;
+        }
         let is_true = match reason {
             ErrorReason::OutOfStock => {
                 let changes = tables.stock_changes.iter();
@@ -173,9 +228,7 @@ fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken:
                         && orders.call_of.get(&first.id) != Some(&id.as_str())
                 })
             }
-            ErrorReason::TooManyWrites => {
-                is_busy(history, order.caller.user_id, *invoked, *answered)
-            }
+            ErrorReason::TooManyWrites => is_busy(era, order.caller.user_id, *invoked, *answered),
             _ => false,
         };
         if !is_true {
@@ -185,12 +238,12 @@ fn refusals_are_justified(history: &History, orders: &OrdersOfCalls<'_>, broken:
 }
 
 fn revoked_tokens_place_nothing(
-    history: &History,
+    era: &Era<'_>,
     orders: &OrdersOfCalls<'_>,
     broken: &mut Vec<String>,
 ) {
-    let tables = &history.tables;
-    let versions: HashMap<&str, (Uuid, i64)> = history
+    let tables = era.tables;
+    let versions: HashMap<&str, (Uuid, i64)> = era
         .calls
         .iter()
         .map(|call| {

@@ -46,10 +46,30 @@ pub(crate) enum Mutant {
     DoubleOrders,
     /// Keeps a lock of the rows after COMMIT.
     KeepLocks,
+    /// Keeps the locks of transactions whose connection is lost.
+    KeepLocksOfLost,
+    /// Locks the products in the order of the calls.
+    LockInOrderOfCalls,
+    /// Does not repeat a transaction after a deadlock.
+    FailOnDeadlock,
+    /// Repeats a transaction whose COMMIT is not answered within 5 s.
+    RepeatLateCommit,
+    /// Does not give back a permit of the queue if the caller disconnects.
+    LeakPermits,
+    /// Does not give back the permit of a user if the caller disconnects.
+    LeakUserPermits,
+    /// Reads the stock from a standby, which is 200 ms late.
+    ReadFromStandby,
+    /// Reads the stock with the changes of open transactions.
+    ReadUncommitted,
+    /// The synchronous standby lacks the last transactions.
+    LoseAcknowledged,
+    /// Keeps the keys that it has read, also over a fail-over.
+    RememberKeys,
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::AnswerWithoutCommit,
         Self::RepeatUnknownCommit,
         Self::ForgetKeys,
@@ -71,5 +91,15 @@ impl Mutant {
         Self::ForgetProducts,
         Self::DoubleOrders,
         Self::KeepLocks,
+        Self::KeepLocksOfLost,
+        Self::LockInOrderOfCalls,
+        Self::FailOnDeadlock,
+        Self::RepeatLateCommit,
+        Self::LeakPermits,
+        Self::LeakUserPermits,
+        Self::ReadFromStandby,
+        Self::ReadUncommitted,
+        Self::LoseAcknowledged,
+        Self::RememberKeys,
     ];
 }

@@ -49,6 +49,10 @@ pub(super) enum Kind {
     LogOut,
     /// Cancels an order of the user that was acknowledged.
     Cancel,
+    /// Reads the stock of a product.
+    Read {
+        product: i32,
+    },
     Restock {
         product: i32,
         pieces: i32,
@@ -78,6 +82,13 @@ pub(super) enum FaultKind {
     LoseResponses(f64),
     /// The clock of the machine is off by this number of seconds.
     Skew { replica: usize, seconds: i64 },
+    /// Each message to and from the database hangs with this probability.
+    Hang(f64),
+    /// Another session locks both products, in this order.
+    Stocktaking([i32; 2]),
+    /// A standby that lacks the transactions of this time becomes the primary. A synchronous
+    /// standby lacks nothing.
+    FailOver(Duration),
 }
 
 impl Plan {
@@ -94,13 +105,19 @@ impl Plan {
                 kind: Kind::random(&mut random),
             })
             .collect();
-        let faults = (0..random.random_range(0..6))
+        let mut faults: Vec<Fault> = (0..random.random_range(0..6))
             .map(|_| Fault {
                 at: span.mul_f64(random.random()),
                 lasts: span.mul_f64(random.random()) + Duration::from_millis(5),
                 kind: FaultKind::random(&mut random, replicas),
             })
             .collect();
+        // The check compares with one former primary only.
+        let lags = faults.iter_mut().filter_map(|fault| match &mut fault.kind {
+            FaultKind::FailOver(lag) if !lag.is_zero() => Some(lag),
+            _ => None,
+        });
+        lags.skip(1).for_each(|lag| *lag = Duration::ZERO);
         Self {
             seed,
             replicas,
@@ -116,9 +133,10 @@ impl Plan {
 impl Kind {
     fn random(random: &mut StdRng) -> Self {
         let millis = |random: &mut StdRng, max| Duration::from_millis(random.random_range(1..max));
-        match random.random_range(0..20) {
+        match random.random_range(0..24) {
             0 => Self::LogOut,
             1 | 2 => Self::Cancel,
+            4..8 => Self::Read { product: random.random_range(1..=2) },
             3 => Self::Restock {
                 product: *PRODUCTS.choose(random).expect("there are products"),
                 pieces: random.random_range(1..10),
@@ -138,13 +156,17 @@ impl Kind {
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..8) {
+        match random.random_range(0..12) {
             0 | 1 => Self::Kill { replica },
             2 => Self::LoseConnections(random.random_range(0.01..0.3)),
             3 => Self::LoseCommits(random.random_range(0.1..0.9)),
             4 => Self::FailCommits(random.random_range(0.1..0.7)),
             5 => Self::SlowDatabase(Duration::from_millis(random.random_range(20..2_000))),
             6 => Self::LoseResponses(random.random_range(0.1..0.8)),
+            7 => Self::Hang(random.random_range(0.01..0.2)),
+            8 => Self::Stocktaking(if random.random() { [1, 2] } else { [2, 1] }),
+            9 => Self::FailOver(Duration::ZERO),
+            10 => Self::FailOver(Duration::from_millis(random.random_range(1..1_000))),
             _ => Self::Skew { replica, seconds: random.random_range(-100..100) },
         }
     }

@@ -1,78 +1,51 @@
-//! A simulated PostgreSQL: row locks, READ COMMITTED, and transactions whose COMMIT can get lost.
+//! A simulated PostgreSQL: row locks, READ COMMITTED, deadlocks, transactions whose COMMIT can get
+//! lost, and standbys.
 
+mod locks;
 mod statements;
+mod tables;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use merch_contract::grpc::logging::v1::LogMessage;
 use sea_orm::DbErr;
 use simulator::{Chance, locked};
-use time::OffsetDateTime;
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep},
 };
 use uuid::Uuid;
 
-use super::{
-    mutant::Mutant,
-    plan::{PRODUCTS, USERS},
+pub(super) use self::{
+    locks::{Lock, Row},
+    tables::{Changes, Tables, user_id},
 };
-use crate::{
-    entity::orders::{Model, Status},
-    failure::Failure,
-    store::transaction::Transactions,
-};
+use super::mutant::Mutant;
+use crate::{entity::orders::Model, failure::Failure, store::transaction::Transactions};
 
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time of a hanging message.
+const HANG: Duration = Duration::from_secs(12);
+/// PostgreSQL ends the transaction of a lost connection within this time.
+const IDLE_TIMEOUT: u64 = 1_000;
 
 /// What faults do at present.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Conditions {
     pub(super) lose_connections: f64,
     pub(super) lose_commits: f64,
     pub(super) fail_commits: f64,
     pub(super) slow: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Row {
-    User(Uuid),
-    Product(i32),
-    Key(Uuid, u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lock {
-    Shared,
-    Exclusive,
-}
-
-/// The committed tables, and what the check needs to know about their past.
-#[derive(Debug, Default)]
-pub(super) struct Tables {
-    /// Token versions.
-    pub(super) users: BTreeMap<Uuid, i64>,
-    pub(super) stock: BTreeMap<i32, i32>,
-    pub(super) delivered: BTreeMap<i32, i32>,
-    pub(super) orders: BTreeMap<Uuid, Model>,
-    /// Fingerprint and order.
-    pub(super) keys: BTreeMap<(Uuid, String), (String, Uuid)>,
-    pub(super) events: Vec<LogMessage>,
-    /// Ids of orders in the order of their commits, with the number of the commit.
-    pub(super) placed: Vec<(u64, Uuid)>,
-    /// Commits of log-outs: when, user, new version.
-    pub(super) log_outs: Vec<(u64, Instant, Uuid, i64)>,
-    /// Committed stock over time.
-    pub(super) stock_changes: Vec<(Instant, i32, i32)>,
-    pub(super) commits: u64,
-    /// Broken invariants.
-    pub(super) broken: Vec<String>,
+    /// The probability that a message hangs.
+    pub(super) hang: f64,
+    /// Outages that are not over.
+    pub(super) outages: usize,
 }
 
 #[derive(Debug, Default)]
@@ -80,29 +53,36 @@ struct State {
     tables: Tables,
     /// The holders of each locked row.
     locks: BTreeMap<Row, (Lock, BTreeSet<u64>)>,
+    /// The row that each transaction waits for.
+    waits: BTreeMap<u64, (Row, Lock)>,
     transactions: BTreeMap<u64, Changes>,
     next_transaction: u64,
     conditions: Conditions,
+    /// The commits since the start, in order.
+    log: Vec<(Instant, u64, Changes)>,
+    former: Option<Former>,
 }
 
-/// The uncommitted changes of a transaction.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Changes {
-    pub(super) stock: Vec<(i32, i32)>,
-    pub(super) restocked: Vec<(i32, i32)>,
-    orders: Vec<Model>,
-    cancelled: Vec<Uuid>,
-    keys: Vec<((Uuid, String), (String, Uuid))>,
-    events: Vec<LogMessage>,
-    log_out: Option<Uuid>,
+/// A primary that was replaced by an asynchronous standby.
+#[derive(Clone, Debug)]
+pub(super) struct Former {
+    pub(super) until: Instant,
+    pub(super) tables: Tables,
+    /// The state of the standby.
+    pub(super) standby: Tables,
 }
 
 #[derive(Debug)]
 pub(super) struct Server {
     state: Mutex<State>,
+    /// Of each product, at the start.
+    stock: i32,
+    started: Instant,
     unlocked: Notify,
     chance: Chance,
     mutant: Option<Mutant>,
+    /// Keys and their orders, for a mutant.
+    remembered: Mutex<HashMap<(Uuid, String), (String, Model)>>,
 }
 
 fn lost() -> DbErr {
@@ -111,18 +91,16 @@ fn lost() -> DbErr {
 
 impl Server {
     pub(super) fn new(seed: u64, stock: i32, mutant: Option<Mutant>) -> Arc<Self> {
-        let mut tables = Tables::default();
-        for product in PRODUCTS {
-            tables.stock.insert(product, stock);
-            tables.delivered.insert(product, stock);
-            tables.stock_changes.push((Instant::now(), product, stock));
-        }
-        tables.users = (0..USERS).map(|user| (user_id(user), 1)).collect();
+        let started = Instant::now();
+        let tables = Tables::new(stock, started);
         Arc::new(Self {
             state: Mutex::new(State { tables, ..State::default() }),
+            stock,
+            started,
             unlocked: Notify::new(),
             chance: Chance::new(seed, "server"),
             mutant,
+            remembered: Mutex::default(),
         })
     }
 
@@ -134,8 +112,70 @@ impl Server {
         look(&self.state().tables)
     }
 
-    pub(super) fn take_tables(&self) -> Tables {
-        std::mem::take(&mut self.state().tables)
+    pub(super) fn take_tables(&self) -> (Tables, Option<Former>) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.tables), state.former.take())
+    }
+
+    /// Ends all transactions, and continues on a standby that lacks the commits of the last `lag`.
+    pub(super) fn fail_over(&self, lag: Duration) {
+        let is_planted = self.has(Mutant::LoseAcknowledged) && lag.is_zero();
+        let lag = if is_planted { Duration::from_millis(500) } else { lag };
+        let now = Instant::now();
+        let mut state = self.state();
+        state.transactions.clear();
+        state.locks.clear();
+        if !lag.is_zero() {
+            state.log.retain(|(at, ..)| now.duration_since(*at) >= lag);
+            let mut standby = Tables::new(self.stock, self.started);
+            for (at, id, changes) in &state.log {
+                standby.apply(*id, changes.clone(), *at);
+            }
+            let tables = std::mem::replace(&mut state.tables, standby.clone());
+            if !is_planted && state.former.is_none() {
+                state.former = Some(Former { until: now, tables, standby });
+            }
+        }
+        drop(state);
+        self.unlocked.notify_waiters();
+    }
+
+    fn is_down(&self) -> bool {
+        self.state().conditions.outages > 0
+    }
+
+    pub(super) async fn wait_until_up(&self) {
+        while self.is_down() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Reads the stock of a product in a statement without a transaction.
+    pub(super) async fn read_stock(&self, product: i32) -> Result<i32, Failure> {
+        self.travel().await;
+        if self.is_down() {
+            return Err(Failure::Unavailable(lost()));
+        }
+        let stock = {
+            let state = self.state();
+            let uncommitted = state.transactions.values().flat_map(|changes| &changes.stock);
+            match self.mutant {
+                Some(Mutant::ReadUncommitted) => {
+                    let changes = uncommitted.filter(|(other, _)| *other == product);
+                    state.tables.stock[&product] + changes.map(|(_, pieces)| pieces).sum::<i32>()
+                }
+                Some(Mutant::ReadFromStandby) => {
+                    state.tables.stock_before(product, Instant::now() - Duration::from_millis(200))
+                }
+                _ => state.tables.stock[&product],
+            }
+        };
+        self.travel().await;
+        let probability = self.state().conditions.lose_connections;
+        if self.is_down() || self.chance.happens(probability) {
+            return Err(Failure::Retryable(lost()));
+        }
+        Ok(stock)
     }
 
     pub(super) fn set_conditions(&self, change: impl FnOnce(&mut Conditions)) {
@@ -148,8 +188,11 @@ impl Server {
 
     /// A message on its way. The delays decide which of two tasks goes first.
     pub(super) async fn travel(&self) {
-        let slow = self.state().conditions.slow;
-        let delay = self.chance.delay(20..2_000, slow);
+        let Conditions { slow, hang, .. } = self.state().conditions;
+        let mut delay = self.chance.delay(20..2_000, slow);
+        if self.chance.happens(hang) {
+            delay += self.chance.delay(0..1, HANG);
+        }
         sleep(delay).await;
     }
 
@@ -158,12 +201,18 @@ impl Server {
         let id = state.next_transaction;
         state.next_transaction += 1;
         state.transactions.insert(id, Changes::default());
-        SimulatedTransaction { server: self.clone(), id, is_open: true }
+        SimulatedTransaction {
+            server: self.clone(),
+            id,
+            is_open: true,
+            is_lost: AtomicBool::new(false),
+        }
     }
 
     fn end(&self, id: u64) -> Option<Changes> {
         let mut state = self.state();
         let changes = state.transactions.remove(&id)?;
+        state.waits.remove(&id);
         if !self.has(Mutant::KeepLocks) || changes.orders.is_empty() {
             state.locks.retain(|_, (_, holders)| {
                 holders.remove(&id);
@@ -179,69 +228,12 @@ impl Server {
         let now = Instant::now();
         let mut state = self.state();
         let Some(changes) = state.transactions.get(&id).cloned() else { return false };
-        state.tables.apply(changes, now);
+        state.tables.apply(id, changes.clone(), now);
+        state.log.push((now, id, changes));
         drop(state);
         self.end(id);
         true
     }
-}
-
-impl Tables {
-    fn apply(&mut self, changes: Changes, now: Instant) {
-        self.commits += 1;
-        let commit = self.commits;
-        for (product, pieces) in changes.restocked {
-            *self.delivered.entry(product).or_default() += pieces;
-        }
-        for (product, difference) in changes.stock {
-            let stock = self.stock.entry(product).or_default();
-            *stock += difference;
-            self.stock_changes.push((now, product, *stock));
-        }
-        for order in changes.orders {
-            self.placed.push((commit, order.id));
-            if self.orders.insert(order.id, order).is_some() {
-                self.broken.push("two orders have one id".to_owned());
-            }
-        }
-        for id in changes.cancelled {
-            if let Some(order) = self.orders.get_mut(&id) {
-                order.status = Status::Cancelled;
-                order.cancelled_at = Some(OffsetDateTime::UNIX_EPOCH);
-                order.version += 1;
-            }
-        }
-        for (key, value) in changes.keys {
-            if self.keys.insert(key, value).is_some() {
-                self.broken.push("a key is stored twice".to_owned());
-            }
-        }
-        self.events.extend(changes.events);
-        if let Some(user) = changes.log_out {
-            let version = self.users.entry(user).or_default();
-            *version += 1;
-            self.log_outs.push((commit, now, user, *version));
-        }
-        for product in PRODUCTS {
-            let placed: i32 = self
-                .orders
-                .values()
-                .filter(|order| order.product_id == product && order.status == Status::Placed)
-                .map(|order| order.quantity)
-                .sum();
-            let (stock, delivered) = (self.stock[&product], self.delivered[&product]);
-            if stock < 0 || stock + placed != delivered {
-                self.broken.push(format!(
-                    "promise 3: product {product} has stock {stock}, {placed} pieces in placed \
-                     orders, {delivered} pieces delivered"
-                ));
-            }
-        }
-    }
-}
-
-pub(super) fn user_id(user: usize) -> Uuid {
-    Uuid::from_u128(0x100 + user as u128)
 }
 
 /// A transaction, which the server rolls back some time after it is dropped.
@@ -250,14 +242,19 @@ pub(super) struct SimulatedTransaction {
     server: Arc<Server>,
     id: u64,
     is_open: bool,
+    /// Whether its connection is lost.
+    is_lost: AtomicBool,
 }
 
 impl Drop for SimulatedTransaction {
     fn drop(&mut self) {
         if self.is_open {
             let (server, id) = (self.server.clone(), self.id);
-            // The server notices a lost connection late.
-            let delay = Duration::from_millis(server.chance.number(0..500));
+            // The server notices a lost connection late, and keeps the locks until then.
+            let delay = Duration::from_millis(server.chance.number(0..IDLE_TIMEOUT));
+            if self.is_lost() && server.has(Mutant::KeepLocksOfLost) {
+                return;
+            }
             tokio::spawn(async move {
                 sleep(delay).await;
                 server.end(id);
@@ -287,46 +284,20 @@ impl SimulatedTransaction {
     async fn message(&self) -> Result<(), Failure> {
         self.server.travel().await;
         let probability = self.server.state().conditions.lose_connections;
-        if self.server.chance.happens(probability) {
-            self.server.end(self.id);
+        if self.is_lost() || self.server.chance.happens(probability) {
+            self.is_lost.store(true, Ordering::Relaxed);
             return Err(Failure::Retryable(lost()));
         }
         Ok(())
     }
 
-    /// Locks a row until the transaction ends.
-    pub(super) async fn lock(&self, row: Row, lock: Lock) -> Result<(), Failure> {
-        let waiting = async {
-            loop {
-                let mut unlocked = std::pin::pin!(self.server.unlocked.notified());
-                unlocked.as_mut().enable();
-                if self.try_lock(row, lock) {
-                    return;
-                }
-                unlocked.await;
-            }
-        };
-        tokio::time::timeout(LOCK_TIMEOUT, waiting)
-            .await
-            .map_err(|_| Failure::Unavailable(DbErr::Custom("lock timeout".to_owned())))
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
     }
 
-    fn try_lock(&self, row: Row, lock: Lock) -> bool {
-        let mut state = self.server.state();
-        if !state.transactions.contains_key(&self.id) {
-            // The next statement fails.
-            return true;
-        }
-        let (held, holders) = state.locks.entry(row).or_insert((lock, BTreeSet::new()));
-        let alone = holders.iter().all(|holder| *holder == self.id);
-        if !alone && (*held, lock) != (Lock::Shared, Lock::Shared) {
-            return false;
-        }
-        if alone && (holders.is_empty() || lock == Lock::Exclusive) {
-            *held = lock;
-        }
-        holders.insert(self.id);
-        true
+    /// Its commits are numbered so.
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Records changes that COMMIT applies.
@@ -350,7 +321,7 @@ impl SimulatedTransaction {
         let (sender, answer) = oneshot::channel();
         tokio::spawn(async move {
             server.travel().await;
-            let Conditions { lose_commits, fail_commits, .. } = server.state().conditions.clone();
+            let Conditions { lose_commits, fail_commits, .. } = server.state().conditions;
             let result = if server.chance.happens(fail_commits) {
                 server.end(id);
                 Err(Failure::Retryable(DbErr::Custom("serialization failure".to_owned())))
@@ -372,17 +343,6 @@ impl SimulatedTransaction {
     }
 }
 
-impl Changes {
-    pub(super) fn cancel(&mut self, order: &Model) {
-        self.cancelled.push(order.id);
-        self.stock.push((order.product_id, order.quantity));
-    }
-
-    pub(super) fn log_out(&mut self, user: Uuid) {
-        self.log_out = Some(user);
-    }
-}
-
 /// A replica's connections to the server.
 #[derive(Clone, Debug)]
 pub(super) struct Connection(pub(super) Arc<Server>);
@@ -393,14 +353,20 @@ impl Transactions for Connection {
     async fn begin(&self) -> Result<SimulatedTransaction, Failure> {
         self.0.travel().await;
         let probability = self.0.state().conditions.lose_connections;
-        if self.0.chance.happens(probability) {
+        if self.0.is_down() || self.0.chance.happens(probability) {
             return Err(Failure::Unavailable(lost()));
         }
         Ok(self.0.begin())
     }
 
     async fn commit(&self, transaction: SimulatedTransaction) -> Result<(), Failure> {
-        match transaction.commit().await {
+        let commit = transaction.commit();
+        if self.0.has(Mutant::RepeatLateCommit) {
+            return tokio::time::timeout(Duration::from_secs(5), commit)
+                .await
+                .unwrap_or_else(|_| Err(Failure::Retryable(lost())));
+        }
+        match commit.await {
             Err(_) if self.0.has(Mutant::AnswerWithoutCommit) => Ok(()),
             Err(Failure::Unavailable(error)) if self.0.has(Mutant::RepeatUnknownCommit) => {
                 Err(Failure::Retryable(error))
@@ -411,8 +377,10 @@ impl Transactions for Connection {
 
     async fn roll_back(&self, mut transaction: SimulatedTransaction) {
         self.0.travel().await;
-        transaction.is_open = false;
-        self.0.end(transaction.id);
+        if !transaction.is_lost() {
+            transaction.is_open = false;
+            self.0.end(transaction.id);
+        }
     }
 
     fn transaction_timeout(&self) -> Duration {

@@ -1,12 +1,14 @@
 //! Runs a plan: replicas of the db service, their clients and the faults.
 
+mod faults;
+mod probes;
 mod replica;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -25,14 +27,16 @@ use self::replica::Process;
 use super::{
     mutant::Mutant,
     plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS},
-    server::{Lock, Row, Server, Tables, user_id},
+    server::{Changes, Former, Lock, Row, Server, Tables, user_id},
 };
 use crate::{
     entity::orders::{Model, Status},
     failure::Failure,
     store::{
         Caller, Context,
+        committer::Queue,
         place::{NewOrder, OrderOutcome},
+        transaction,
     },
 };
 
@@ -66,9 +70,34 @@ pub(super) enum Reply {
     Unknown(String),
 }
 
-#[derive(Debug, Default)]
+/// What another client did with the stock of a product.
+#[derive(Clone, Debug)]
+pub(super) struct StockOperation {
+    pub(super) product: i32,
+    pub(super) invoked: Instant,
+    /// `None` if the outcome is unknown.
+    pub(super) answered: Option<Instant>,
+    pub(super) kind: StockOperationKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum StockOperationKind {
+    /// Returned this stock.
+    Read(i32),
+    /// Added these pieces, if this transaction was committed.
+    Add(u64, i32),
+}
+
+#[derive(Debug)]
 pub(super) struct History {
     pub(super) calls: Vec<Call>,
+    pub(super) stock_operations: Vec<StockOperation>,
+    /// Of each product, at the start.
+    pub(super) stock: i32,
+    /// Whether a session of the operator locks products in any order.
+    pub(super) has_stocktaking: bool,
+    /// If an asynchronous standby took over.
+    pub(super) former: Option<Former>,
     pub(super) unanswered: Vec<String>,
     pub(super) tables: Tables,
     /// For people, in the order of time.
@@ -82,6 +111,7 @@ struct World {
     replicas: Vec<Replica>,
     started: Instant,
     calls: Mutex<Vec<Call>>,
+    stock_operations: Mutex<Vec<StockOperation>>,
     notes: simulator::History,
     /// Short names of orders, whose ids are random.
     names: Mutex<HashMap<Uuid, usize>>,
@@ -89,6 +119,7 @@ struct World {
     versions: Mutex<[i64; USERS]>,
     lose_responses: Mutex<f64>,
     chance: Chance,
+    ids: Chance,
 }
 
 struct Replica {
@@ -98,23 +129,26 @@ struct Replica {
 
 pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
     let server = Server::new(plan.seed, plan.stock, mutant);
+    let ids = Chance::new(plan.seed, "ids");
     let world = Arc::new_cyclic(|world| World {
         this: world.clone(),
         plan: plan.clone(),
         server,
         replicas: (0..plan.replicas)
             .map(|replica| Replica {
-                process: Mutex::new(Process::start(world.clone(), plan, replica, Vec::new())),
+                process: Mutex::new(Process::start(world.clone(), plan, replica, vec![], &ids)),
                 skew_seconds: AtomicI64::new(0),
             })
             .collect(),
         started: Instant::now(),
         calls: Mutex::default(),
+        stock_operations: Mutex::default(),
         notes: simulator::History::default(),
         names: Mutex::default(),
         versions: Mutex::new([1; USERS]),
         lose_responses: Mutex::new(0.0),
         chance: Chance::new(plan.seed, "messages"),
+        ids: Chance::new(plan.seed, "ids of new processes"),
     });
     let mut tasks = JoinSet::new();
     let mut names = HashMap::new();
@@ -134,14 +168,15 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
         });
         names.insert(task.id(), name);
     }
-    for user in 0..PROBES {
-        let world = world.clone();
-        let task = tasks.spawn(async move {
-            sleep_until(world.started + HEALED).await;
-            world.probe(user).await;
-        });
-        names.insert(task.id(), format!("the probe of user {user}"));
-    }
+    let probed = world.clone();
+    let task = tasks.spawn(async move {
+        sleep_until(probed.started + HEALED).await;
+        for user in 0..PROBES {
+            probed.probe(user).await;
+        }
+        probed.probe_permits().await;
+    });
+    names.insert(task.id(), "the probes after the last fault".to_owned());
     let all = async {
         while let Some(done) = tasks.join_next_with_id().await {
             let (id, ()) = done.expect("no task of the simulation panics");
@@ -149,17 +184,24 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
         }
     };
     let _ = tokio::time::timeout_at(world.started + LIVE_BY, all).await;
-    let unanswered = names.into_values().collect();
+    let mut unanswered: Vec<String> = names.into_values().collect();
+    unanswered.sort();
     for replica in &world.replicas {
         locked(&replica.process).committer.abort();
     }
     // Transactions that were dropped end.
     sleep(Duration::from_secs(30)).await;
+    let (tables, former) = world.server.take_tables();
+    let is_stocktaking = |fault: &Fault| matches!(fault.kind, FaultKind::Stocktaking(_));
     History {
         calls: std::mem::take(&mut *locked(&world.calls)),
+        stock_operations: std::mem::take(&mut *locked(&world.stock_operations)),
+        stock: plan.stock,
+        has_stocktaking: plan.faults.iter().any(is_stocktaking),
+        former,
         unanswered,
         lines: world.notes.take(),
-        tables: world.server.take_tables(),
+        tables,
     }
 }
 
@@ -227,34 +269,7 @@ impl World {
             Kind::LogOut => self.log_out(operation.user).await,
             Kind::Cancel => self.cancel(operation.user, &mut random).await,
             Kind::Restock { product, pieces } => self.restock(*product, *pieces).await,
-        }
-    }
-
-    /// After the last fault, an order of each user is answered.
-    async fn probe(&self, user: usize) {
-        for replica in 0..self.replicas.len() {
-            let order = NewOrder {
-                context: Context::default(),
-                caller: Caller {
-                    user_id: user_id(user),
-                    token_version: locked(&self.versions)[user],
-                },
-                product_id: 1,
-                quantity: 1,
-                idempotency_key: None,
-            };
-            let id = format!("probe {user}.{replica}");
-            let reply = self.call(id.clone(), order, replica, None, None).await;
-            if matches!(
-                reply,
-                Reply::Unknown(_)
-                    | Reply::Refused(_)
-                    | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
-            ) {
-                // Never ends, so it counts as unanswered.
-                self.notes.note(format!("{id} is not served after the last fault"));
-                std::future::pending::<()>().await;
-            }
+            Kind::Read { product } => self.read(*product).await,
         }
     }
 
@@ -296,11 +311,14 @@ impl World {
             let process = locked(&self.replicas[replica].process);
             (process.queue.clone(), process.killed.clone())
         };
+        let mut leak = Leak { world: self, order: &order, queue: &queue, is_answered: false };
         let outcome = tokio::select! {
             biased;
             () = killed.cancelled() => return Reply::Unknown("the replica ends".to_owned()),
-            outcome = queue.place(vec![order], deadline) => outcome,
+            outcome = queue.place(vec![order.clone()], deadline) => outcome,
         };
+        leak.is_answered = true;
+        drop(leak);
         self.travel().await;
         let lost = *locked(&self.lose_responses);
         if killed.is_cancelled() || self.chance.happens(lost) {
@@ -314,14 +332,17 @@ impl World {
         }
     }
 
-    /// Runs a transaction of another process of the store, again if it fails.
+    /// Runs a transaction of another process of the store, again if it fails. Returns its id, and
+    /// whether it is known to be committed.
     async fn transact(
         &self,
         row: Row,
-        change: impl Fn(&Tables, &mut super::server::Changes) + Send + Sync,
-    ) {
+        change: impl Fn(&Tables, &mut Changes) + Send + Sync,
+    ) -> (u64, bool) {
         loop {
+            self.server.wait_until_up().await;
             let transaction = self.server.begin();
+            let id = transaction.id();
             let work = async {
                 transaction.lock(row, Lock::Exclusive).await?;
                 transaction.change(&change).await
@@ -330,7 +351,7 @@ impl World {
             match work.await {
                 Ok(()) => match transaction.commit().await {
                     Err(Failure::Retryable(_)) => {}
-                    _ => return,
+                    outcome => return (id, outcome.is_ok()),
                 },
                 Err(_) => drop(transaction),
             }
@@ -346,12 +367,30 @@ impl World {
         self.notes.note(format!("user {user} is logged out and has version {version}"));
     }
 
+    async fn read(&self, product: i32) {
+        let invoked = Instant::now();
+        self.travel().await;
+        let stock = transaction::retry(|| self.server.read_stock(product)).await;
+        self.travel().await;
+        let Ok(stock) = stock else { return };
+        self.notes.note(format!("product {product} has stock {stock}"));
+        self.record(product, invoked, true, StockOperationKind::Read(stock));
+    }
+
+    fn record(&self, product: i32, invoked: Instant, is_known: bool, kind: StockOperationKind) {
+        let answered = is_known.then(Instant::now);
+        locked(&self.stock_operations).push(StockOperation { product, invoked, answered, kind });
+    }
+
     async fn restock(&self, product: i32, pieces: i32) {
-        self.transact(Row::Product(product), |_, changes| {
-            changes.stock.push((product, pieces));
-            changes.restocked.push((product, pieces));
-        })
-        .await;
+        let invoked = Instant::now();
+        let (id, is_known) = self
+            .transact(Row::Product(product), |_, changes| {
+                changes.stock.push((product, pieces));
+                changes.restocked.push((product, pieces));
+            })
+            .await;
+        self.record(product, invoked, is_known, StockOperationKind::Add(id, pieces));
         self.notes.note(format!("{pieces} pieces of product {product} are delivered"));
     }
 
@@ -369,53 +408,43 @@ impl World {
             return;
         }
         let order = placed[&random.random_range(0..placed.len())].clone();
-        self.transact(Row::Product(order.product_id), |tables, changes| {
-            let stored = tables.orders.get(&order.id);
-            if stored.is_some_and(|stored| stored.status == Status::Placed) {
-                changes.cancel(&order);
-            }
-        })
-        .await;
+        let (invoked, is_cancelled) = (Instant::now(), AtomicBool::new(false));
+        let (id, is_known) = self
+            .transact(Row::Product(order.product_id), |tables, changes| {
+                let stored = tables.orders.get(&order.id);
+                let is_placed = stored.is_some_and(|stored| stored.status == Status::Placed);
+                is_cancelled.store(is_placed, Ordering::Relaxed);
+                if is_placed {
+                    changes.cancel(&order);
+                }
+            })
+            .await;
+        if is_cancelled.into_inner() {
+            let kind = StockOperationKind::Add(id, order.quantity);
+            self.record(order.product_id, invoked, is_known, kind);
+        }
         self.notes.note(format!("user {user} cancels {}", self.name(order.id)));
     }
+}
 
-    async fn cause(&self, fault: &Fault) {
-        self.notes.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
-        let set = |on: bool| match fault.kind {
-            FaultKind::Kill { .. } => {}
-            FaultKind::LoseConnections(probability) => self.server.set_conditions(|conditions| {
-                conditions.lose_connections = if on { probability } else { 0.0 };
-            }),
-            FaultKind::LoseCommits(probability) => self.server.set_conditions(|conditions| {
-                conditions.lose_commits = if on { probability } else { 0.0 };
-            }),
-            FaultKind::FailCommits(probability) => self.server.set_conditions(|conditions| {
-                conditions.fail_commits = if on { probability } else { 0.0 };
-            }),
-            FaultKind::SlowDatabase(time) => self.server.set_conditions(|conditions| {
-                conditions.slow = if on { time } else { Duration::ZERO };
-            }),
-            FaultKind::LoseResponses(probability) => {
-                *locked(&self.lose_responses) = if on { probability } else { 0.0 };
-            }
-            FaultKind::Skew { replica, seconds } => self.replicas[replica]
-                .skew_seconds
-                .store(if on { seconds } else { 0 }, Ordering::Relaxed),
-        };
-        if let FaultKind::Kill { replica } = fault.kind {
-            let process = locked(&self.replicas[replica].process);
-            process.killed.cancel();
-            process.committer.abort();
+/// Takes a permit of a caller that disconnects, for mutants.
+struct Leak<'a> {
+    world: &'a World,
+    order: &'a NewOrder,
+    queue: &'a Queue,
+    is_answered: bool,
+}
+
+impl Drop for Leak<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
         }
-        set(true);
-        sleep(fault.lasts).await;
-        set(false);
-        if let FaultKind::Kill { replica } = fault.kind {
-            let newest = self.server.read(|tables| tables.orders.keys().next_back().copied());
-            let world = self.this.clone();
-            let process = Process::start(world, &self.plan, replica, newest.into_iter().collect());
-            *locked(&self.replicas[replica].process) = process;
+        if self.world.server.has(Mutant::LeakPermits) {
+            self.queue.leak_permit();
         }
-        self.notes.note(format!("over: {:?}", fault.kind));
+        if self.world.server.has(Mutant::LeakUserPermits) {
+            self.queue.leak_user_permit(self.order.caller);
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::{fmt, time::SystemTime};
 use async_trait::async_trait;
 use merch_contract::grpc::logging::v1::LogMessage;
 use prost::Message as _;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde::Serialize;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
+use super::OutboxPosition;
 use crate::{
     clock,
     config::ShippedEvents,
@@ -30,14 +32,14 @@ const INSERT: Sql = Sql {
 };
 /// `$1` the `seq` to read after, `$2` the last `seq` of the term, `$3` the limit.
 const SELECT_PENDING: &str = "
-    SELECT seq, payload
+    SELECT seq, id, payload
     FROM outbox
     WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2
     ORDER BY seq
     LIMIT $3";
 /// As [`SELECT_PENDING`], plus the skipped numbers `$5`, of which `$4` is the lowest (PostgreSQL).
 const SELECT_PENDING_WITH_LATE: &str = "
-    SELECT seq, payload
+    SELECT seq, id, payload
     FROM outbox
     WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2
         AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json)))
@@ -54,24 +56,24 @@ const SELECT_OLDEST: &str = "
     ORDER BY seq
     LIMIT 1";
 const SELECT_NEWEST: &str = "SELECT max(seq) AS newest FROM outbox";
-/// A dead letter is acknowledged, too, but its row must stay.
+/// A dead letter is acknowledged, too, but its row must stay. SQLite never reuses a number.
 const DELETE: Sql = Sql {
     postgres: "
         DELETE FROM outbox
-        WHERE set_aside IS NULL
-            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        USING json_to_recordset($1::json) AS s(seq bigint, id uuid)
+        WHERE set_aside IS NULL AND outbox.seq = s.seq AND outbox.id = s.id",
     sqlite: "
         DELETE FROM outbox
-        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+        WHERE set_aside IS NULL AND seq IN (SELECT value ->> 'seq' FROM json_each($1))",
 };
 const MARK_SHIPPED: Sql = Sql {
     postgres: "
         UPDATE outbox SET shipped_at = $2
-        WHERE set_aside IS NULL
-            AND seq IN (SELECT value::bigint FROM json_array_elements_text($1::json))",
+        FROM json_to_recordset($1::json) AS s(seq bigint, id uuid)
+        WHERE set_aside IS NULL AND outbox.seq = s.seq AND outbox.id = s.id",
     sqlite: "
         UPDATE outbox SET shipped_at = $2
-        WHERE set_aside IS NULL AND seq IN (SELECT value FROM json_each($1))",
+        WHERE set_aside IS NULL AND seq IN (SELECT value ->> 'seq' FROM json_each($1))",
 };
 const UNMARK_SHIPPED: &str = "UPDATE outbox SET shipped_at = NULL WHERE shipped_at IS NOT NULL";
 /// `$1` the number of shipped events to keep, `$2` the limit.
@@ -88,7 +90,7 @@ const TRIM: &str = "
         LIMIT $2
     )";
 const MARK_DEAD_LETTER: &str =
-    "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND shipped_at IS NULL";
+    "UPDATE outbox SET set_aside = $1 WHERE seq = $2 AND id = $3 AND shipped_at IS NULL";
 const COUNT_BACKLOG: &str = "
     SELECT count(*) AS backlog FROM (
         SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL LIMIT $1
@@ -113,7 +115,7 @@ pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
         last: i64,
         limit: usize,
         late: &[i64],
-    ) -> Result<Vec<(i64, Vec<u8>)>, DbErr>;
+    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr>;
 
     async fn has_pending(&self) -> Result<bool, DbErr>;
 
@@ -125,9 +127,9 @@ pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
     async fn oldest(&self) -> Result<Option<(i64, Option<SystemTime>)>, DbErr>;
 
     /// Does not change dead letters.
-    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr>;
+    async fn mark_shipped(&self, positions: &[OutboxPosition]) -> Result<(), DbErr>;
 
-    async fn mark_dead_letter(&self, position: i64, reason: &str) -> Result<(), DbErr>;
+    async fn mark_dead_letter(&self, position: OutboxPosition, reason: &str) -> Result<(), DbErr>;
 
     async fn reset_shipped(&self) -> Result<(), DbErr>;
 
@@ -191,7 +193,7 @@ impl OutboxTable for SqlTable {
         last: i64,
         limit: usize,
         late: &[i64],
-    ) -> Result<Vec<(i64, Vec<u8>)>, DbErr> {
+    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut values: Vec<Value> = vec![after.into(), last.into(), limit.into()];
         let sql = match late.first() {
@@ -203,7 +205,12 @@ impl OutboxTable for SqlTable {
         };
         let statement = Statement::from_sql_and_values(self.database.backend(), sql, values);
         let rows = self.database.within(self.database.reader().query_all_raw(statement)).await?;
-        rows.iter().map(|row| Ok((row.try_get("", "seq")?, row.try_get("", "payload")?))).collect()
+        let event = |row: &QueryResult| {
+            let position =
+                OutboxPosition { seq: row.try_get("", "seq")?, id: row.try_get("", "id")? };
+            Ok((position, row.try_get("", "payload")?))
+        };
+        rows.iter().map(event).collect()
     }
 
     async fn has_pending(&self) -> Result<bool, DbErr> {
@@ -230,9 +237,16 @@ impl OutboxTable for SqlTable {
         Ok(Some((row.try_get("", "seq")?, time)))
     }
 
-    async fn mark_shipped(&self, positions: &[i64]) -> Result<(), DbErr> {
+    async fn mark_shipped(&self, positions: &[OutboxPosition]) -> Result<(), DbErr> {
+        #[derive(Serialize)]
+        struct Row {
+            seq: i64,
+            #[serde(with = "uuid::serde::simple")]
+            id: Uuid,
+        }
         let backend = self.database.backend();
-        let positions = json(positions)?;
+        let rows = positions.iter().map(|OutboxPosition { seq, id }| Row { seq: *seq, id: *id });
+        let positions = json(&rows.collect::<Vec<_>>())?;
         let statement = match self.shipped {
             ShippedEvents::Delete => DELETE.with(backend, [positions.into()]),
             ShippedEvents::ShipAgainAtStart { .. } => {
@@ -242,13 +256,13 @@ impl OutboxTable for SqlTable {
         self.database.within(self.database.writer().execute_raw(statement)).await.map(|_| ())
     }
 
-    async fn mark_dead_letter(&self, position: i64, reason: &str) -> Result<(), DbErr> {
+    async fn mark_dead_letter(&self, position: OutboxPosition, reason: &str) -> Result<(), DbErr> {
         // PostgreSQL's text cannot store NUL.
         let reason = reason.replace('\0', "\u{fffd}");
         let statement = Statement::from_sql_and_values(
             self.database.backend(),
             MARK_DEAD_LETTER,
-            [reason.into(), position.into()],
+            [reason.into(), position.seq.into(), position.id.into()],
         );
         self.database.within(self.database.writer().execute_raw(statement)).await.map(|_| ())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use merch_contract::grpc::logging::v1::LogMessage;
 use sea_orm::DbErr;
+use simulator::locked;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -53,8 +54,14 @@ impl Statements for SimulatedTransaction {
             }
         }
         if !server.has(Mutant::LockNoProduct) {
-            for product in products.iter().filter(|product| PRODUCTS.contains(product)) {
-                SimulatedTransaction::lock(self, Row::Product(*product), Lock::Exclusive).await?;
+            let mut rows: Vec<i32> =
+                products.iter().copied().filter(|product| PRODUCTS.contains(product)).collect();
+            if server.has(Mutant::LockInOrderOfCalls) {
+                let place = |product: &i32| orders.iter().position(|o| o.product_id == *product);
+                rows.sort_by_key(place);
+            }
+            for product in rows {
+                SimulatedTransaction::lock(self, Row::Product(product), Lock::Exclusive).await?;
             }
         }
         snapshot.stock = self
@@ -75,6 +82,15 @@ impl Statements for SimulatedTransaction {
         }
         if !server.has(Mutant::RaceKeys) && !server.has(Mutant::ForgetKeys) {
             snapshot.keys = keys().await?;
+        }
+        if server.has(Mutant::RememberKeys) {
+            let mut remembered = locked(&server.remembered);
+            remembered.extend(snapshot.keys.clone());
+            let wanted = orders.iter().filter_map(|order| {
+                let key = (order.caller.user_id, order.idempotency_key.clone()?);
+                Some((key.clone(), remembered.get(&key)?.clone()))
+            });
+            snapshot.keys = wanted.collect();
         }
         if server.has(Mutant::IgnoreFingerprint) {
             for order in orders {
@@ -160,7 +176,9 @@ impl Statements for SimulatedTransaction {
         if self.server.has(Mutant::ForgetKeys) {
             return Ok(());
         }
-        for row in keys {
+        let mut sorted: Vec<_> = keys.iter().collect();
+        sorted.sort_by_key(|row| (row.user_id, row.key));
+        for row in sorted {
             // A unique index lets the second transaction wait for the first.
             let key = Row::Key(row.user_id, hash(row.key));
             SimulatedTransaction::lock(self, key, Lock::Exclusive).await?;

@@ -7,6 +7,7 @@ use merch_logging::client::{
     event::Origin,
     rate_limit::{EventRateLimiter, EventRateLimits},
 };
+use simulator::Chance;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,11 +37,12 @@ impl Process {
         plan: &Plan,
         replica: usize,
         newest: Vec<Uuid>,
+        ids: &Chance,
     ) -> Self {
         let store = SimulatedStore {
             world,
             replica,
-            ids: Ids::default(),
+            ids: Ids::seeded(ids.number(0..u64::MAX)),
             origin: Origin::new("db"),
             rate_limiter: EventRateLimiter::new(EventRateLimits {
                 single_events: 1_000,

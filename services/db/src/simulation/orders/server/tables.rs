@@ -1,0 +1,139 @@
+//! The committed tables, and the changes of transactions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use merch_contract::grpc::logging::v1::LogMessage;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    entity::orders::{Model, Status},
+    simulation::orders::plan::{PRODUCTS, USERS},
+};
+
+/// The committed tables, and what the check needs to know about their past.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tables {
+    /// Token versions.
+    pub(crate) users: BTreeMap<Uuid, i64>,
+    pub(crate) stock: BTreeMap<i32, i32>,
+    pub(crate) delivered: BTreeMap<i32, i32>,
+    pub(crate) orders: BTreeMap<Uuid, Model>,
+    /// Fingerprint and order.
+    pub(crate) keys: BTreeMap<(Uuid, String), (String, Uuid)>,
+    pub(crate) events: Vec<LogMessage>,
+    /// Ids of orders in the order of their commits, with the number of the commit.
+    pub(crate) placed: Vec<(u64, Uuid)>,
+    /// Commits of log-outs: when, user, new version.
+    pub(crate) log_outs: Vec<(u64, Instant, Uuid, i64)>,
+    /// Committed stock over time.
+    pub(crate) stock_changes: Vec<(Instant, i32, i32)>,
+    pub(crate) commits: u64,
+    /// Transactions that were committed.
+    pub(crate) committed: BTreeSet<u64>,
+    /// Transactions that the server ended because they waited for each other.
+    pub(crate) deadlocks: u64,
+    /// Broken invariants.
+    pub(crate) broken: Vec<String>,
+}
+
+/// The uncommitted changes of a transaction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) stock: Vec<(i32, i32)>,
+    pub(crate) restocked: Vec<(i32, i32)>,
+    pub(crate) orders: Vec<Model>,
+    pub(crate) cancelled: Vec<Uuid>,
+    pub(crate) keys: Vec<((Uuid, String), (String, Uuid))>,
+    pub(crate) events: Vec<LogMessage>,
+    pub(crate) log_out: Option<Uuid>,
+}
+
+impl Tables {
+    pub(crate) fn new(stock: i32, started: Instant) -> Self {
+        let mut tables = Self::default();
+        for product in PRODUCTS {
+            tables.stock.insert(product, stock);
+            tables.delivered.insert(product, stock);
+            tables.stock_changes.push((started, product, stock));
+        }
+        tables.users = (0..USERS).map(|user| (user_id(user), 1)).collect();
+        tables
+    }
+
+    /// Returns the stock of a product at a moment.
+    pub(crate) fn stock_before(&self, product: i32, at: Instant) -> i32 {
+        let of_product = || self.stock_changes.iter().filter(|(_, other, _)| *other == product);
+        let before = of_product().take_while(|(changed, ..)| *changed <= at).last();
+        before.or_else(|| of_product().next()).map_or(0, |(_, _, stock)| *stock)
+    }
+
+    pub(crate) fn apply(&mut self, id: u64, changes: Changes, now: Instant) {
+        self.committed.insert(id);
+        self.commits += 1;
+        let commit = self.commits;
+        for (product, pieces) in changes.restocked {
+            *self.delivered.entry(product).or_default() += pieces;
+        }
+        for (product, difference) in changes.stock {
+            let stock = self.stock.entry(product).or_default();
+            *stock += difference;
+            self.stock_changes.push((now, product, *stock));
+        }
+        for order in changes.orders {
+            self.placed.push((commit, order.id));
+            if self.orders.insert(order.id, order).is_some() {
+                self.broken.push("two orders have one id".to_owned());
+            }
+        }
+        for id in changes.cancelled {
+            if let Some(order) = self.orders.get_mut(&id) {
+                order.status = Status::Cancelled;
+                order.cancelled_at = Some(OffsetDateTime::UNIX_EPOCH);
+                order.version += 1;
+            }
+        }
+        for (key, value) in changes.keys {
+            if self.keys.insert(key, value).is_some() {
+                self.broken.push("a key is stored twice".to_owned());
+            }
+        }
+        self.events.extend(changes.events);
+        if let Some(user) = changes.log_out {
+            let version = self.users.entry(user).or_default();
+            *version += 1;
+            self.log_outs.push((commit, now, user, *version));
+        }
+        for product in PRODUCTS {
+            let placed: i32 = self
+                .orders
+                .values()
+                .filter(|order| order.product_id == product && order.status == Status::Placed)
+                .map(|order| order.quantity)
+                .sum();
+            let (stock, delivered) = (self.stock[&product], self.delivered[&product]);
+            if stock < 0 || stock + placed != delivered {
+                self.broken.push(format!(
+                    "promise 3: product {product} has stock {stock}, {placed} pieces in placed \
+                     orders, {delivered} pieces delivered"
+                ));
+            }
+        }
+    }
+}
+
+pub(crate) fn user_id(user: usize) -> Uuid {
+    Uuid::from_u128(0x100 + user as u128)
+}
+
+impl Changes {
+    pub(crate) fn cancel(&mut self, order: &Model) {
+        self.cancelled.push(order.id);
+        self.stock.push((order.product_id, order.quantity));
+    }
+
+    pub(crate) fn log_out(&mut self, user: Uuid) {
+        self.log_out = Some(user);
+    }
+}

@@ -1,0 +1,82 @@
+//! Calls after the last fault, which must be served.
+
+use merch_contract::grpc::assistant::v1::ErrorReason;
+use simulator::locked;
+
+use super::{Reply, WRITES_PER_USER, World};
+use crate::{
+    simulation::orders::{plan::USERS, server::user_id},
+    store::{
+        Caller, Context,
+        place::{NewOrder, OrderOutcome},
+    },
+};
+
+impl World {
+    /// After the last fault, an order of each user is answered.
+    pub(super) async fn probe(&self, user: usize) {
+        for replica in 0..self.replicas.len() {
+            let order = NewOrder {
+                context: Context::default(),
+                caller: Caller {
+                    user_id: user_id(user),
+                    token_version: locked(&self.versions)[user],
+                },
+                product_id: 1,
+                quantity: 1,
+                idempotency_key: None,
+            };
+            let id = format!("probe {user}.{replica}");
+            let reply = self.call(id.clone(), order, replica, None, None).await;
+            if matches!(
+                reply,
+                Reply::Unknown(_)
+                    | Reply::Refused(_)
+                    | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
+            ) {
+                self.fail_probe(&id).await;
+            }
+        }
+    }
+
+    /// Nothing is in flight any more, so that the queue of each replica has room for as many orders
+    /// as it may hold, and each user for as many as a user may have.
+    pub(super) async fn probe_permits(&self) {
+        let refused = |caller| NewOrder {
+            context: Context::default(),
+            caller,
+            product_id: 99,
+            quantity: 1,
+            idempotency_key: None,
+        };
+        let strangers = (0..self.plan.queue.max(self.plan.batch))
+            .map(|number| Caller { user_id: user_id(USERS + number), token_version: 1 });
+        let strangers: Vec<NewOrder> = strangers.map(refused).collect();
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let queue = locked(&replica.process).queue.clone();
+            let versions = *locked(&self.versions);
+            let user = |user| Caller { user_id: user_id(user), token_version: versions[user] };
+            let calls = (0..USERS)
+                .map(|number| vec![refused(user(number)); WRITES_PER_USER])
+                .chain([strangers.clone()]);
+            for orders in calls {
+                let count = orders.len();
+                // More orders of users than the queue holds are not a call of one user.
+                if count > strangers.len() {
+                    continue;
+                }
+                let too_many = OrderOutcome::Refused(ErrorReason::TooManyWrites);
+                let outcomes = queue.place(orders, None).await;
+                if !outcomes.is_ok_and(|all| all.len() == count && !all.contains(&too_many)) {
+                    self.fail_probe(&format!("a call of {count} orders at replica {number}")).await;
+                }
+            }
+        }
+    }
+
+    /// Never ends, so that it counts as unanswered.
+    async fn fail_probe(&self, what: &str) {
+        self.notes.note(format!("{what} is not served after the last fault"));
+        std::future::pending().await
+    }
+}
