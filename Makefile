@@ -45,10 +45,11 @@ clients: ## generates and compiles clients in other languages in target/clients
 
 simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, from SEED=0 on
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
-	  cargo test --release --package merch-db --package merch-logging --no-default-features \
-	  --features merch-logging/client --lib promises_hold | awk '{ print } \
+	  cargo test --release --package merch-chassis --package merch-db --package merch-logging \
+	  --no-default-features --features merch-logging/client,merch-logging/server \
+	  --lib promises_hold | awk '{ print } \
 	  /^test result: ok\. [1-9]/ { packages++ } \
-	  END { if (packages != 2) { print "expected scenarios of 2 packages to pass, found " \
+	  END { if (packages != 3) { print "expected scenarios of 3 packages to pass, found " \
 	  packages + 0; exit 1 } }'
 
 chaos: ## runs the store under faults of processes, networks, disks and clocks; SEED=1 MINUTES=1 RUNS=1 STORE=roles|embedded

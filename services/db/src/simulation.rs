@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`orders`] | committer, batch, transactions, ids | PostgreSQL, replicas, clients |
 //! | [`outbox`] | leader election, lease, reading of the outbox, gaps | PostgreSQL, shipper, topic |
+//! | [`throttle`] | budgets of password checks | the database and its clock, owners, strangers |
 //!
 //! A seed gives a plan: what happens when, and which faults. After the last fault, the history and
 //! the tables are compared with the promises of `docs/guarantees.md`. Mutants are planted faults;
@@ -14,11 +15,13 @@
 
 mod orders;
 mod outbox;
+mod throttle;
 
 mod tests {
     simulator::simulations!(
         include_str!("../../../docs/simulation.md");
         orders: crate::simulation::orders::Plan,
-        outbox: crate::simulation::outbox::Plan
+        outbox: crate::simulation::outbox::Plan,
+        throttle: crate::simulation::throttle::Plan
     );
 }

@@ -1,15 +1,16 @@
 //! The logging service: acknowledges log events after Kafka has.
 
-mod batch;
+pub(crate) mod batch;
 mod dead_letter;
 pub mod embedded;
 mod error_class;
 mod health;
+pub(crate) mod kafka_client;
 mod metrics;
-mod producer;
-mod record;
+pub(crate) mod producer;
+pub(crate) mod record;
 mod service;
-mod stream;
+pub(crate) mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use merch_chassis::{
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::{producer::KafkaProducer, service::Service};
+use self::{kafka_client::Rdkafka, producer::KafkaProducer, service::Service};
 use crate::{
     connection::Connection, proto::logging_service_server::LoggingServiceServer, topic_admin::Topic,
 };
@@ -96,7 +97,7 @@ async fn run(
 ) -> Result<(), StartError> {
     let part = readiness.part("kafka");
     let (drain_timeout, limits) = (config.drain_timeout, config.limits.clone());
-    let kafka = Arc::new(KafkaProducer::new(config)?);
+    let kafka = Arc::new(KafkaProducer::new(config, Rdkafka)?);
     let health_check =
         tokio::spawn(health::watch_health(Arc::clone(&kafka), part, shutdown.clone()));
     let timeouts = tokio::spawn({

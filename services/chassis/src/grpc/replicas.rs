@@ -1,12 +1,15 @@
 //! Client-side load balancing over the replicas of a service.
 
 mod balancer;
+mod channel;
 mod connection;
 mod endpoints;
 mod health_check;
 mod metrics;
 mod resolver;
 mod retry;
+#[cfg(test)]
+mod simulation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +34,7 @@ pub struct Replicas(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     endpoints: Endpoints,
-    balancer: Arc<Balancer>,
+    balancer: Arc<Balancer<Connection>>,
     budget: RetryBudget,
     _stop: DropGuard,
 }
@@ -61,6 +64,7 @@ impl Replicas {
         let stop = CancellationToken::new();
         tokio::spawn(resolver::run(
             endpoints.clone(),
+            endpoints.dialer().clone(),
             resolver,
             service,
             Arc::clone(&balancer),
@@ -99,13 +103,7 @@ impl Replicas {
     /// Waits for a replica for a long-lived stream. Equal keys get the same replica while it
     /// serves.
     pub async fn pick_by_hash(&self, key: u64) -> InFlightGuard {
-        let mut changes = self.0.balancer.changes();
-        loop {
-            match self.0.balancer.pick_by_hash(key) {
-                Some(guard) => return guard,
-                None => changes.next().await,
-            }
-        }
+        self.0.balancer.wait_for_pick_by_hash(key).await
     }
 
     /// Returns the address that [`pick_by_hash`](Self::pick_by_hash) would pick now.
@@ -122,8 +120,8 @@ impl Replicas {
 
     /// Keeps `part` ready while at least one replica serves. Never returns.
     pub async fn report_readiness(&self, part: &Part) {
-        let mut changes = self.0.balancer.changes();
         loop {
+            let changed = self.0.balancer.changed();
             if self.serving() > 0 {
                 part.ready();
             } else {
@@ -133,7 +131,7 @@ impl Replicas {
                     endpoints.service()
                 ));
             }
-            changes.next().await;
+            changed.await;
         }
     }
 }

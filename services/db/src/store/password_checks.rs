@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Store, UserLookup, db_failure, known_networks::Network, sql::Sql};
 use crate::{
-    config::Rate,
+    config::{LogIns, Rate},
     database::{DELETE_BATCH, Transaction},
     entity::users::{Model, fold},
     failure::Failure,
@@ -28,6 +28,9 @@ use crate::{
 /// as full: the clock was set back or the rate changed.
 const SLACK: i64 = 1_000_000;
 const KEY_BYTES: usize = 32;
+
+/// Names a budget.
+pub(crate) type BudgetKey = [u8; KEY_BYTES];
 
 /// Microseconds from now until the budget `$1` is full.
 const SELECT_AHEAD: Sql = Sql {
@@ -156,10 +159,10 @@ const SELECT_HASH_COST: Sql = Sql {
 
 /// A rate in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Gcra {
-    emission_interval: i64,
+pub(crate) struct Gcra {
+    pub(crate) emission_interval: i64,
     /// How far in the future a budget's time may be for another check to be allowed.
-    burst_tolerance: i64,
+    pub(crate) burst_tolerance: i64,
 }
 
 impl From<Rate> for Gcra {
@@ -177,7 +180,7 @@ impl From<Rate> for Gcra {
 }
 
 impl Gcra {
-    fn max_ahead(self) -> i64 {
+    pub(crate) fn max_ahead(self) -> i64 {
         self.burst_tolerance + self.emission_interval + SLACK
     }
 
@@ -191,14 +194,14 @@ impl Gcra {
 
 /// A user, or a name without an active user. A renamed user keeps its budgets.
 #[derive(Clone, Copy, Debug)]
-enum Account<'a> {
+pub(crate) enum Account<'a> {
     User(Uuid),
     Name(&'a str),
 }
 
 impl Account<'_> {
     /// Returns a digest, as the name may be a password typed into the wrong field.
-    fn key(self, network: Option<&Network>) -> [u8; KEY_BYTES] {
+    fn key(self, network: Option<&Network>) -> BudgetKey {
         let hash = Sha256::new().chain_update("merch password check\0");
         let hash = match self {
             Self::User(id) => hash.chain_update("user\0").chain_update(id.as_bytes()),
@@ -215,7 +218,7 @@ impl Account<'_> {
 
 /// The budgets drawn from: the network's, then that of all networks. The api service sends it back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reservation(Vec<[u8; KEY_BYTES]>);
+pub(crate) struct Reservation(Vec<BudgetKey>);
 
 impl Reservation {
     /// Reads the output of [`to_bytes`](Self::to_bytes); empty is an empty reservation.
@@ -228,6 +231,100 @@ impl Reservation {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.0.concat()
     }
+
+    /// Returns the budgets, in the order in which every transaction locks them.
+    pub(crate) fn budgets(&self, log_ins: &LogIns) -> Vec<(BudgetKey, Gcra)> {
+        let rates = [log_ins.per_network.into(), log_ins.over_all.into()];
+        self.0.iter().copied().zip(rates).collect()
+    }
+}
+
+/// The statements of password checks, behind a trait, so that the simulation runs the rest.
+pub(crate) trait Budgets: Sync {
+    /// Returns whether the user sent its correct password from the network.
+    fn is_known(
+        &self,
+        user: Uuid,
+        network: &Network,
+    ) -> impl Future<Output = Result<bool, Failure>> + Send;
+
+    /// Returns the microseconds from now until a budget is full, if it is stored.
+    fn ahead(&self, key: &BudgetKey) -> impl Future<Output = Result<Option<i64>, Failure>> + Send;
+
+    /// Draws from every budget in one transaction, or from none. Fails with
+    /// [`Failure::TooManyLogIns`] if one is exhausted.
+    fn draw(
+        &self,
+        budgets: &[(BudgetKey, Gcra)],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+impl Budgets for Store {
+    async fn is_known(&self, user: Uuid, network: &Network) -> Result<bool, Failure> {
+        Self::is_known(self, user, network).await
+    }
+
+    async fn ahead(&self, key: &BudgetKey) -> Result<Option<i64>, Failure> {
+        let select = SELECT_AHEAD.with(self.database.backend(), [value(key)]);
+        let row = self.read(|| self.database.reader().query_one_raw(select.clone())).await?;
+        row.map(|row| row.try_get("", "ahead")).transpose().map_err(db_failure)
+    }
+
+    async fn draw(&self, budgets: &[(BudgetKey, Gcra)]) -> Result<(), Failure> {
+        let backend = self.database.backend();
+        self.write(|transaction| async move {
+            for (key, gcra) in budgets {
+                let values = [
+                    value(key),
+                    gcra.emission_interval.into(),
+                    gcra.burst_tolerance.into(),
+                    gcra.max_ahead().into(),
+                ];
+                let draw = DRAW.with(backend, values);
+                if transaction.execute_raw(draw).await.map_err(db_failure)?.rows_affected() != 1 {
+                    let wait = Duration::from_micros(gcra.emission_interval.unsigned_abs());
+                    return Err(Failure::TooManyLogIns(wait));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn value(key: &BudgetKey) -> Value {
+    key.to_vec().into()
+}
+
+/// Draws from the account's budget at the network and, unless the account is known there, from that
+/// over all networks. Draws nothing if one is exhausted.
+pub(crate) async fn reserve(
+    statements: &impl Budgets,
+    log_ins: &LogIns,
+    account: Account<'_>,
+    network: &Network,
+) -> Result<Reservation, Failure> {
+    // The reads do not depend on whether the user exists.
+    let user = match account {
+        Account::User(id) => id,
+        Account::Name(_) => Uuid::nil(),
+    };
+    let is_known = statements.is_known(user, network).await?;
+    let mut keys = vec![account.key(Some(network))];
+    if !is_known {
+        keys.push(account.key(None));
+    }
+    let reservation = Reservation(keys);
+    let budgets = reservation.budgets(log_ins);
+    let mut wait = None;
+    for (key, gcra) in &budgets {
+        wait = wait.max(statements.ahead(key).await?.and_then(|ahead| gcra.wait(ahead)));
+    }
+    if let Some(wait) = wait {
+        return Err(Failure::TooManyLogIns(wait));
+    }
+    statements.draw(&budgets).await?;
+    Ok(reservation)
 }
 
 #[derive(Clone, Debug)]
@@ -248,59 +345,19 @@ impl Store {
     ) -> Result<PasswordCheck, Failure> {
         // The reads do not depend on whether the user exists.
         let user = self.find_user(lookup).await?;
-        let id = user.as_ref().map_or(Uuid::nil(), |user| user.id);
-        let known = self.is_known(id, network).await?;
         let hash_cost = self.greatest_hash_cost().await?;
         let account = match (&user, lookup) {
             (Some(user), _) => Account::User(user.id),
             (None, UserLookup::Username(name)) => Account::Name(name),
             (None, UserLookup::Caller(caller)) => Account::User(caller.user_id),
         };
-        let mut keys = vec![account.key(Some(network))];
-        if !known {
-            keys.push(account.key(None));
-        }
-        let reservation = Reservation(keys);
-        if let Err(failure) = self.reserve(&reservation).await {
-            if matches!(failure, Failure::TooManyLogIns(_)) {
-                metrics::LOG_INS_REFUSED.inc();
-            }
-            return Err(failure);
-        }
-        Ok(PasswordCheck { user, hash_cost, reservation })
-    }
-
-    /// Draws from every budget of the reservation, or from none.
-    async fn reserve(&self, reservation: &Reservation) -> Result<(), Failure> {
-        let backend = self.database.backend();
-        let mut wait = None;
-        for (key, gcra) in self.budgets(reservation) {
-            let select = SELECT_AHEAD.with(backend, [key]);
-            let row = self.read(|| self.database.reader().query_one_raw(select.clone())).await?;
-            let ahead = row.map(|row| row.try_get("", "ahead")).transpose().map_err(db_failure)?;
-            wait = wait.max(ahead.and_then(|ahead| gcra.wait(ahead)));
-        }
-        if let Some(wait) = wait {
-            return Err(Failure::TooManyLogIns(wait));
-        }
-        self.write(|transaction| async move {
-            // Every transaction takes the network's budget first, so that no two deadlock.
-            for (key, gcra) in self.budgets(reservation) {
-                let values = [
-                    key,
-                    gcra.emission_interval.into(),
-                    gcra.burst_tolerance.into(),
-                    gcra.max_ahead().into(),
-                ];
-                let draw = DRAW.with(backend, values);
-                if transaction.execute_raw(draw).await.map_err(db_failure)?.rows_affected() != 1 {
-                    let wait = Duration::from_micros(gcra.emission_interval.unsigned_abs());
-                    return Err(Failure::TooManyLogIns(wait));
+        let reservation =
+            reserve(self, &self.log_ins, account, network).await.inspect_err(|failure| {
+                if matches!(failure, Failure::TooManyLogIns(_)) {
+                    metrics::LOG_INS_REFUSED.inc();
                 }
-            }
-            Ok(())
-        })
-        .await
+            })?;
+        Ok(PasswordCheck { user, hash_cost, reservation })
     }
 
     /// Refunds a check whose password was not hashed.
@@ -316,26 +373,18 @@ impl Store {
         transaction: &Transaction,
         reservation: &Reservation,
     ) -> Result<(), Failure> {
-        for (key, gcra) in self.budgets(reservation) {
-            let backend = self.database.backend();
+        let backend = self.database.backend();
+        for (key, gcra) in reservation.budgets(&self.log_ins) {
             let refund = Statement::from_sql_and_values(
                 backend,
                 REFUND,
-                [key.clone(), gcra.emission_interval.into()],
+                [value(&key), gcra.emission_interval.into()],
             );
-            for statement in [refund, DELETE_IF_FULL.with(backend, [key])] {
+            for statement in [refund, DELETE_IF_FULL.with(backend, [value(&key)])] {
                 transaction.execute_raw(statement).await.map_err(db_failure)?;
             }
         }
         Ok(())
-    }
-
-    fn budgets<'a>(
-        &self,
-        reservation: &'a Reservation,
-    ) -> impl Iterator<Item = (Value, Gcra)> + use<'a> {
-        let rates = [self.log_ins.per_network.into(), self.log_ins.over_all.into()];
-        reservation.0.iter().map(|key| key.to_vec().into()).zip(rates)
     }
 
     async fn greatest_hash_cost(&self) -> Result<i32, Failure> {

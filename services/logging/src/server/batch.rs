@@ -4,11 +4,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
 };
 
 use rdkafka::error::KafkaError;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::{
     error_class::{ErrorClass, classify},
@@ -20,7 +22,7 @@ use crate::json;
 pub(super) type PendingBatches = Mutex<BTreeMap<u64, Instant>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ProduceMode {
+pub(crate) enum ProduceMode {
     /// If Kafka refuses one record, it refuses the batch, and the producer stops.
     Batched,
     /// One record per batch, so a refusal concerns that record.
@@ -47,7 +49,7 @@ pub(super) struct BatchFailure {
 /// The permanently refused records if Kafka stored all others; otherwise the failure.
 pub(super) type BatchResult = Result<Vec<RefusedRecord>, BatchFailure>;
 
-pub(super) struct Batch {
+pub(crate) struct Batch {
     remaining: AtomicUsize,
     mode: ProduceMode,
     pending: Arc<PendingBatches>,
@@ -92,12 +94,12 @@ impl Batch {
         (Arc::new(batch), receiver)
     }
 
-    pub(super) fn delivered(&self, records: usize) {
+    pub(crate) fn delivered(&self, records: usize) {
         metrics::DELIVERED.inc_by(records as u64);
         self.complete(records, |_| {});
     }
 
-    pub(super) fn delivery_failed(&self, error: &KafkaError, value: &[u8]) {
+    pub(crate) fn delivery_failed(&self, error: &KafkaError, value: &[u8]) {
         let class = error.rdkafka_error_code().map_or(ErrorClass::Retryable, classify);
         let isolate = match (class, self.mode) {
             (ErrorClass::Retryable, _) => None,

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{
     batch::{BatchFailure, BatchResult, RefusedRecord},
+    kafka_client::KafkaClients,
     metrics,
     producer::KafkaProducer,
     record::ProducerRecord,
@@ -18,8 +19,8 @@ static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("logging"));
 
 /// Logs refused records, writes an `event_dead_lettered` event for each, and returns the entries
 /// for their sender. If Kafka refuses such an event too, it is only logged.
-pub(super) async fn report(
-    kafka: &Arc<KafkaProducer>,
+pub(super) async fn report<C: KafkaClients>(
+    kafka: &Arc<KafkaProducer<C>>,
     refused: Vec<RefusedRecord>,
 ) -> Result<Vec<RefusedEvent>, BatchFailure> {
     if refused.is_empty() {
@@ -53,7 +54,10 @@ pub(super) async fn report(
         .collect())
 }
 
-async fn write(kafka: &Arc<KafkaProducer>, records: Vec<ProducerRecord>) -> BatchResult {
+async fn write<C: KafkaClients>(
+    kafka: &Arc<KafkaProducer<C>>,
+    records: Vec<ProducerRecord>,
+) -> BatchResult {
     let replaced =
         || BatchFailure { reason: "the Kafka producer was replaced".to_owned(), isolate: None };
     let result = kafka.session().produce(records).await.ok_or_else(replaced)?;

@@ -1,11 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use merch_chassis::Part;
-use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode, producer::Producer as _};
+use rdkafka::{admin::AdminClient, error::RDKafkaErrorCode, producer::Producer};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::producer::KafkaProducer;
+use super::{kafka_client::KafkaClient as _, producer::KafkaProducer};
 use crate::{
     connection::KafkaContext,
     topic_admin::{self, TopicState},
@@ -84,11 +84,11 @@ async fn topic_state(kafka: &Arc<KafkaProducer>) -> Result<TopicState, String> {
     let answer = spawn_blocking(move || {
         let config = &producer.config;
         let current = producer.current();
-        if let Some(reason) = current.fatal_error() {
+        if let Some(reason) = current.client.fatal_error() {
             return Err(format!("the Kafka producer had a fatal error: {reason}"));
         }
         topic_admin::topic_state(
-            current.producer.client(),
+            Producer::client(&current.client),
             &config.topic.name,
             config.check_timeout,
         )

@@ -20,11 +20,11 @@ pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 pub(crate) const MAX_RECORD_BYTES: usize = 1_000_000;
 
 pub(crate) struct ProducerRecord {
-    pub(super) key: String,
-    pub(super) value: Vec<u8>,
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
     pub(super) headers: OwnedHeaders,
     /// Milliseconds since 1970.
-    pub(super) timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
 }
 
 impl ProducerRecord {

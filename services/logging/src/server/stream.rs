@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use merch_chassis::grpc::Role;
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::{
-    batch::BatchResult, dead_letter, metrics, producer::KafkaProducer, record::ProducerRecord,
+    batch::BatchResult, dead_letter, kafka_client::KafkaClients, metrics, producer::KafkaProducer,
+    record::ProducerRecord,
 };
 use crate::{
     proto::{RefusedEvent, StreamLogsRequest, StreamLogsResponse},
@@ -24,11 +26,11 @@ struct PendingRequest {
 }
 
 /// `sender`: the role in the client certificate.
-pub(super) async fn serve(
+pub(crate) async fn serve<C: KafkaClients>(
     sender: Option<Role>,
-    inbound: Streaming<StreamLogsRequest>,
+    inbound: impl Stream<Item = Result<StreamLogsRequest, Status>> + Unpin,
     responses: mpsc::Sender<Result<StreamLogsResponse, Status>>,
-    kafka: Arc<KafkaProducer>,
+    kafka: Arc<KafkaProducer<C>>,
     shutdown: CancellationToken,
 ) {
     metrics::STREAMS.inc();
@@ -42,6 +44,7 @@ pub(super) async fn serve(
         )
     };
     tokio::select! {
+        biased;
         // The sender sends unacknowledged events again; consumers drop duplicates.
         () = responses.closed() => {}
         ended = both_halves => {
@@ -66,11 +69,11 @@ pub(super) async fn serve(
 }
 
 /// `Ok` when the sender closes its side.
-async fn receive(
+async fn receive<C: KafkaClients>(
     sender: Option<Role>,
-    mut inbound: Streaming<StreamLogsRequest>,
+    mut inbound: impl Stream<Item = Result<StreamLogsRequest, Status>> + Unpin,
     pending: mpsc::Sender<PendingRequest>,
-    kafka: &Arc<KafkaProducer>,
+    kafka: &Arc<KafkaProducer<C>>,
     shutdown: &CancellationToken,
 ) -> Result<(), Status> {
     let mut expected: u64 = 1;
@@ -78,18 +81,20 @@ async fn receive(
     loop {
         let request = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Err(unavailable(
-                "the logging service is shutting down; send unacknowledged events to another \
-                 replica",
-            )),
-            request = inbound.message() => request?,
+            () = shutdown.cancelled() => return Err(shutting_down()),
+            request = inbound.next() => request.transpose()?,
         };
         let Some(request) = request else { return Ok(()) };
         let sequence = request.sequence;
         let records =
             check(request, expected, sender).map_err(|violations| invalid(&violations))?;
         expected += 1;
-        let Some(result) = session.produce(records).await else {
+        let produced = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Err(shutting_down()),
+            produced = session.produce(records) => produced,
+        };
+        let Some(result) = produced else {
             return Err(unavailable(
                 "Kafka did not store an earlier request; send unacknowledged events again",
             ));
@@ -135,10 +140,10 @@ fn check(
 }
 
 /// In order. Returns the status after the first failure.
-async fn acknowledge(
+async fn acknowledge<C: KafkaClients>(
     mut queue: mpsc::Receiver<PendingRequest>,
     responses: &mpsc::Sender<Result<StreamLogsResponse, Status>>,
-    kafka: &Arc<KafkaProducer>,
+    kafka: &Arc<KafkaProducer<C>>,
 ) -> Result<(), Status> {
     let mut next = queue.recv().await;
     while let Some(PendingRequest { sequence, mut result }) = next {
@@ -183,9 +188,9 @@ async fn acknowledge(
     Ok(())
 }
 
-async fn batch_outcome(
+async fn batch_outcome<C: KafkaClients>(
     result: Result<BatchResult, oneshot::error::RecvError>,
-    kafka: &Arc<KafkaProducer>,
+    kafka: &Arc<KafkaProducer<C>>,
 ) -> Result<Vec<RefusedEvent>, Status> {
     let Ok(result) = result else { return Err(producer_closed()) };
     let failure = match result {
@@ -206,6 +211,12 @@ async fn batch_outcome(
         "Kafka did not store the events; send unacknowledged events again: {}",
         failure.reason
     )))
+}
+
+fn shutting_down() -> Status {
+    unavailable(
+        "the logging service is shutting down; send unacknowledged events to another replica",
+    )
 }
 
 fn producer_closed() -> Status {

@@ -2,19 +2,21 @@ use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash as _, Hasher as _},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, futures::Notified},
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{super::transport::Address, connection::Connection, metrics::Metrics};
+use super::{
+    super::transport::Address, channel::Channel, connection::Connection, metrics::Metrics,
+};
 
 /// Time limit of a pending call, counted from the beginning of the outage.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,20 +52,20 @@ impl RemovalReason {
 }
 
 #[derive(Debug)]
-pub(super) struct Subchannel {
+pub(super) struct Subchannel<C> {
     address: Address,
-    connection: Connection,
+    connection: C,
     in_flight: AtomicUsize,
     /// Cancelled when this subchannel is removed or ejected and another one is healthy.
     replaced: CancellationToken,
-    /// Cancelled when, in addition, [`DRAIN_GRACE`] has passed.
+    /// Cancelled when, in addition, the replica does not respond or [`DRAIN_GRACE`] has passed.
     abandoned: CancellationToken,
     /// Cancelled when, in addition, the replica does not respond or is no longer listed.
     unreachable: CancellationToken,
 }
 
-impl Subchannel {
-    pub(super) fn new(address: Address, connection: Connection) -> Self {
+impl<C> Subchannel<C> {
+    pub(super) fn new(address: Address, connection: C) -> Self {
         Self {
             address,
             connection,
@@ -77,10 +79,10 @@ impl Subchannel {
 
 /// A call or stream on a subchannel; counts as its load until dropped.
 #[derive(Debug)]
-pub struct InFlightGuard(Arc<Subchannel>);
+pub struct InFlightGuard<C = Connection>(Arc<Subchannel<C>>);
 
-impl InFlightGuard {
-    fn new(subchannel: &Arc<Subchannel>) -> Self {
+impl<C> InFlightGuard<C> {
+    fn new(subchannel: &Arc<Subchannel<C>>) -> Self {
         subchannel.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(subchannel))
     }
@@ -93,7 +95,10 @@ impl InFlightGuard {
 
     /// Returns the connection to the replica.
     #[must_use]
-    pub fn connection(&self) -> Connection {
+    pub fn connection(&self) -> C
+    where
+        C: Clone,
+    {
         self.0.connection.clone()
     }
 
@@ -121,46 +126,49 @@ impl InFlightGuard {
     }
 }
 
-impl Drop for InFlightGuard {
+impl<C> Drop for InFlightGuard<C> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[derive(Debug)]
-struct Subchannels {
-    serving: Vec<Arc<Subchannel>>,
+struct Subchannels<C> {
+    serving: Vec<Arc<Subchannel<C>>>,
     /// Timed out but still connected; used if no other subchannel is healthy.
-    ejected: Vec<Arc<Subchannel>>,
+    ejected: Vec<Arc<Subchannel<C>>>,
     outage_since: Option<Instant>,
 }
 
+/// A subchannel whose calls and streams may go on.
 #[derive(Debug)]
-struct Draining {
-    subchannel: Arc<Subchannel>,
-    reason: RemovalReason,
-    drain_until: Instant,
+struct Draining<C> {
+    subchannel: Arc<Subchannel<C>>,
+    /// Why and until when; `None` while the replica serves on another connection.
+    ends: Option<(RemovalReason, Instant)>,
 }
 
 #[derive(Debug)]
-pub(super) struct Balancer {
+pub(super) struct Balancer<C> {
     service: &'static str,
-    subchannels: watch::Sender<Subchannels>,
-    draining: Mutex<Vec<Draining>>,
+    subchannels: RwLock<Subchannels<C>>,
+    changed: Notify,
+    draining: Mutex<Vec<Draining<C>>>,
     next_index: AtomicUsize,
     pending: Semaphore,
     pub(super) metrics: Metrics,
 }
 
-impl Balancer {
+impl<C: Channel> Balancer<C> {
     pub(super) fn new(service: &'static str) -> Self {
         Self {
             service,
-            subchannels: watch::Sender::new(Subchannels {
+            subchannels: RwLock::new(Subchannels {
                 serving: Vec::new(),
                 ejected: Vec::new(),
                 outage_since: Some(Instant::now()),
             }),
+            changed: Notify::new(),
             draining: Mutex::default(),
             next_index: AtomicUsize::new(0),
             pending: Semaphore::new(MAX_PENDING),
@@ -168,10 +176,10 @@ impl Balancer {
         }
     }
 
-    pub(super) fn add(&self, subchannel: Subchannel) {
+    pub(super) fn add(&self, subchannel: Subchannel<C>) {
         let address = subchannel.address.clone();
         let mut previous = None;
-        self.subchannels.send_modify(|subchannels| {
+        self.modify(|subchannels| {
             previous = remove_address(&mut subchannels.serving, &address)
                 .map(|subchannel| (subchannel, true));
             if previous.is_none() {
@@ -188,12 +196,15 @@ impl Balancer {
                 }
                 Some((old, _)) => {
                     old.replaced.cancel();
+                    // Its guards must see a later removal, too.
+                    self.draining().push(Draining { subchannel: Arc::clone(old), ends: None });
                     Arc::new(subchannel)
                 }
                 None => Arc::new(subchannel),
             };
             subchannels.serving.push(subchannel);
             subchannels.outage_since = None;
+            true
         });
         if !matches!(previous, Some((_, true))) {
             self.metrics.serving.inc();
@@ -204,24 +215,26 @@ impl Balancer {
 
     pub(super) fn eject(&self, address: &Address) {
         let mut was_serving = false;
-        self.subchannels.send_modify(|subchannels| {
+        self.modify(|subchannels| {
             if let Some(subchannel) = remove_address(&mut subchannels.serving, address) {
                 was_serving = true;
                 subchannels.ejected.push(subchannel);
                 subchannels.mark_outage();
             }
+            was_serving
         });
         if was_serving {
             self.metrics.serving.dec();
             self.metrics.removed(RemovalReason::Silent.label()).inc();
             self.log_removal(address, RemovalReason::Silent);
         }
+        self.end_drains(address, RemovalReason::Silent);
         self.notify_guards();
     }
 
     pub(super) fn remove(&self, address: &Address, reason: RemovalReason) {
         let (mut was_serving, mut removed) = (false, None);
-        self.subchannels.send_if_modified(|subchannels| {
+        self.modify(|subchannels| {
             removed = remove_address(&mut subchannels.serving, address);
             was_serving = removed.is_some();
             if removed.is_none() {
@@ -230,13 +243,21 @@ impl Balancer {
             subchannels.mark_outage();
             removed.is_some()
         });
-        let Some(subchannel) = removed else { return };
         if was_serving {
             self.metrics.serving.dec();
             self.metrics.removed(reason.label()).inc();
             self.log_removal(address, reason);
         }
-        let drain_until = match reason {
+        if let Some(subchannel) = removed {
+            self.draining().push(Draining { subchannel, ends: None });
+        }
+        self.end_drains(address, reason);
+        self.notify_guards();
+    }
+
+    /// Ends the drains of a replica, also of its earlier connections.
+    fn end_drains(&self, address: &Address, reason: RemovalReason) {
+        let until = match reason {
             RemovalReason::Silent => Instant::now(),
             // A gracefully closed connection still finishes its calls.
             RemovalReason::Closed
@@ -244,8 +265,12 @@ impl Balancer {
             | RemovalReason::Unlisted
             | RemovalReason::Untrusted => Instant::now() + DRAIN_GRACE,
         };
-        self.draining().push(Draining { subchannel, reason, drain_until });
-        self.notify_guards();
+        for draining in self.draining().iter_mut() {
+            if draining.subchannel.address == *address {
+                let earlier = draining.ends.map_or(until, |(_, earlier)| earlier.min(until));
+                draining.ends = Some((reason, earlier));
+            }
+        }
     }
 
     fn log_removal(&self, address: &Address, reason: RemovalReason) {
@@ -263,7 +288,7 @@ impl Balancer {
     /// Notifies calls on removed and ejected replicas if another one is healthy. Repeated, because
     /// drains end with time.
     pub(super) fn notify_guards(&self) {
-        let subchannels = self.subchannels.borrow();
+        let subchannels = self.subchannels();
         if subchannels.serving.is_empty() {
             return;
         }
@@ -274,9 +299,9 @@ impl Balancer {
         }
         drop(subchannels);
         let now = Instant::now();
-        self.draining().retain(|Draining { subchannel, reason, drain_until }| {
+        self.draining().retain(|Draining { subchannel, ends }| {
             subchannel.replaced.cancel();
-            if *drain_until <= now {
+            if let Some((reason, _)) = ends.filter(|(_, until)| *until <= now) {
                 subchannel.abandoned.cancel();
                 match reason {
                     RemovalReason::NotServing => {}
@@ -286,20 +311,22 @@ impl Balancer {
                     | RemovalReason::Untrusted => subchannel.unreachable.cancel(),
                 }
             }
-            *drain_until > now && subchannel.in_flight.load(Ordering::Relaxed) > 0
+            !subchannel.unreachable.is_cancelled()
+                && subchannel.in_flight.load(Ordering::Relaxed) > 0
         });
     }
 
     pub(super) fn serving(&self) -> usize {
-        self.subchannels.borrow().serving.len()
+        self.subchannels().serving.len()
     }
 
-    pub(super) fn changes(&self) -> Changes {
-        Changes(self.subchannels.subscribe())
+    /// Waits for the next change after this call.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
-    pub(super) fn pick(&self, tried: &[Address]) -> Option<InFlightGuard> {
-        let subchannels = self.subchannels.borrow();
+    pub(super) fn pick(&self, tried: &[Address]) -> Option<InFlightGuard<C>> {
+        let subchannels = self.subchannels();
         self.least_loaded(&subchannels.serving, tried).or_else(|| {
             if tried.is_empty() { self.least_loaded(&subchannels.ejected, tried) } else { None }
         })
@@ -307,9 +334,9 @@ impl Balancer {
 
     fn least_loaded(
         &self,
-        subchannels: &[Arc<Subchannel>],
+        subchannels: &[Arc<Subchannel<C>>],
         tried: &[Address],
-    ) -> Option<InFlightGuard> {
+    ) -> Option<InFlightGuard<C>> {
         let start = if subchannels.len() > 1 {
             self.next_index.fetch_add(1, Ordering::Relaxed) % subchannels.len()
         } else {
@@ -325,25 +352,27 @@ impl Balancer {
 
     /// Waits for a replica that is not in `tried`; if all are, waits shortly and clears `tried`.
     /// Returns `None` after a long outage.
-    pub(super) async fn wait_for_pick(&self, tried: &mut Vec<Address>) -> Option<InFlightGuard> {
+    pub(super) async fn wait_for_pick(&self, tried: &mut Vec<Address>) -> Option<InFlightGuard<C>> {
         if let Some(guard) = self.pick(tried) {
             return Some(guard);
         }
         let start = Instant::now();
         let permit = self.pending.try_acquire().ok();
-        let mut changes = self.subchannels.subscribe();
         loop {
+            // Before the pick, so that no change is missed.
+            let changed = self.changed();
             if let Some(guard) = self.pick(tried) {
                 return Some(guard);
             }
             // A listed subchannel that is not picked is closed; its health check removes it.
-            let until = changes.borrow_and_update().outage_since.unwrap_or(start) + OUTAGE_TIMEOUT;
+            let until = self.subchannels().outage_since.unwrap_or(start) + OUTAGE_TIMEOUT;
             let until = if permit.is_some() { until.max(start + PENDING_TIMEOUT) } else { until };
             if tried.is_empty() {
-                timeout_at(until, changes.changed()).await.ok()?.ok()?;
+                timeout_at(until, changed).await.ok()?;
             } else {
                 tokio::select! {
-                    _ = changes.changed() => {}
+                    biased;
+                    () = changed => {}
                     () = sleep(RETRY_DELAY) => {}
                 }
                 tried.clear();
@@ -351,15 +380,25 @@ impl Balancer {
         }
     }
 
+    /// Waits for a replica. Equal keys get the same one while it serves.
+    pub(super) async fn wait_for_pick_by_hash(&self, key: u64) -> InFlightGuard<C> {
+        loop {
+            let changed = self.changed();
+            match self.pick_by_hash(key) {
+                Some(guard) => return guard,
+                None => changed.await,
+            }
+        }
+    }
+
     /// Rendezvous hashing: stable per key, and even over many keys.
-    pub(super) fn pick_by_hash(&self, key: u64) -> Option<InFlightGuard> {
-        let rank = |subchannel: &&Arc<Subchannel>| {
+    pub(super) fn pick_by_hash(&self, key: u64) -> Option<InFlightGuard<C>> {
+        let rank = |subchannel: &&Arc<Subchannel<C>>| {
             let mut hasher = DefaultHasher::new();
             (key, &subchannel.address).hash(&mut hasher);
             hasher.finish()
         };
-        self.subchannels
-            .borrow()
+        self.subchannels()
             .serving
             .iter()
             .filter(|subchannel| !subchannel.connection.is_closed())
@@ -367,19 +406,46 @@ impl Balancer {
             .map(InFlightGuard::new)
     }
 
-    fn draining(&self) -> MutexGuard<'_, Vec<Draining>> {
+    /// Calls and streams on the replicas that are serving, ejected or draining.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> usize {
+        let subchannels = self.subchannels();
+        let draining = self.draining();
+        let listed = subchannels.serving.iter().chain(&subchannels.ejected);
+        listed
+            .chain(draining.iter().map(|draining| &draining.subchannel))
+            .map(|subchannel| subchannel.in_flight.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// `change` returns whether it changed anything.
+    fn modify(&self, change: impl FnOnce(&mut Subchannels<C>) -> bool) {
+        let mut subchannels = self.subchannels.write().unwrap_or_else(PoisonError::into_inner);
+        let has_changed = change(&mut subchannels);
+        drop(subchannels);
+        if has_changed {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn subchannels(&self) -> RwLockReadGuard<'_, Subchannels<C>> {
+        self.subchannels.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draining(&self) -> MutexGuard<'_, Vec<Draining<C>>> {
         self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Balancer {
+impl<C> Drop for Balancer<C> {
     fn drop(&mut self) {
-        let left = i64::try_from(self.serving()).unwrap_or(i64::MAX);
+        let subchannels = self.subchannels.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let left = i64::try_from(subchannels.serving.len()).unwrap_or(i64::MAX);
         self.metrics.serving.sub(left);
     }
 }
 
-impl Subchannels {
+impl<C> Subchannels<C> {
     fn mark_outage(&mut self) {
         if self.serving.is_empty() && self.outage_since.is_none() {
             self.outage_since = Some(Instant::now());
@@ -387,21 +453,10 @@ impl Subchannels {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Changes(watch::Receiver<Subchannels>);
-
-impl Changes {
-    pub(super) async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await // unreachable: the caller holds the balancer
-        }
-    }
-}
-
-fn remove_address(
-    subchannels: &mut Vec<Arc<Subchannel>>,
+fn remove_address<C>(
+    subchannels: &mut Vec<Arc<Subchannel<C>>>,
     address: &Address,
-) -> Option<Arc<Subchannel>> {
+) -> Option<Arc<Subchannel<C>>> {
     let index = subchannels.iter().position(|subchannel| subchannel.address == *address)?;
     Some(subchannels.remove(index))
 }

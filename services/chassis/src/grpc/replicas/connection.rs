@@ -171,9 +171,9 @@ impl Service<Request<Body>> for Connection {
         Box::pin(async move {
             match answer.await {
                 Ok(answer) => {
-                    Ok(answer.map(|body| body.map_err(broken as fn(hyper::Error) -> Status)))
+                    Ok(answer.map(|body| body.map_err(broken::<hyper::Error> as fn(_) -> _)))
                 }
-                Err(error) if is_unprocessed(&error) => Err(failed(Unprocessed(error))),
+                Err(error) if is_unprocessed(&error) => Err(unprocessed(error)),
                 Err(error) => Err(broken(error)),
             }
         })
@@ -192,8 +192,12 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         })
 }
 
-fn broken(error: hyper::Error) -> Status {
-    failed(Broken(error))
+pub(super) fn unprocessed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Status {
+    failed(Unprocessed(error.into()))
+}
+
+pub(super) fn broken<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Status {
+    failed(Broken(error.into()))
 }
 
 fn failed(cause: impl Error + Send + Sync + 'static) -> Status {
@@ -203,10 +207,10 @@ fn failed(cause: impl Error + Send + Sync + 'static) -> Status {
 }
 
 #[derive(Debug)]
-struct Unprocessed(hyper::Error);
+struct Unprocessed(Box<dyn Error + Send + Sync>);
 
 #[derive(Debug)]
-struct Broken(hyper::Error);
+struct Broken(Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Unprocessed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,13 +226,13 @@ impl fmt::Display for Broken {
 
 impl Error for Unprocessed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
+        Some(&*self.0)
     }
 }
 
 impl Error for Broken {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
+        Some(&*self.0)
     }
 }
 

@@ -3,14 +3,13 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use super::{
-    super::transport::{Address, Dialer},
+    super::transport::Address,
     balancer::{Balancer, RemovalReason, Subchannel},
-    connection::{Connection, FailureKind},
+    channel::{Channel, Connect},
+    connection::FailureKind,
 };
 use crate::error_chain;
 
@@ -23,8 +22,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
 const UNHEALTHY_THRESHOLD: u32 = 2;
 /// A timeout that fires later than this does not count: this process was stalled.
 const MAX_SCHEDULING_DELAY: Duration = Duration::from_millis(100);
-/// Silence after which the connection is replaced: the route may have changed.
-const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+/// Consecutive timeouts, of two seconds together, before the connection is replaced: the route may
+/// have changed.
+const RECONNECT_THRESHOLD: u32 = 5;
 /// How long calls may wait for a new connection after one was closed, for example at its maximum
 /// age.
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(250);
@@ -36,22 +36,22 @@ enum CheckResult {
     Disconnected,
 }
 
-pub(super) async fn run(
+pub(super) async fn run<D: Connect>(
     address: Address,
-    dialer: Dialer,
+    dialer: D,
     service: &'static str,
-    balancer: Arc<Balancer>,
+    balancer: Arc<Balancer<D::Channel>>,
     unlisted: CancellationToken,
 ) {
     let checking = async {
         let mut backoff = MIN_BACKOFF;
         let mut logged: Option<String> = None;
-        let mut replacement: Option<Connection> = None;
+        let mut replacement: Option<D::Channel> = None;
         loop {
             let listed = replacement.is_some();
             let opened = match replacement.take() {
                 Some(connection) => Ok(connection),
-                None => Connection::open(&address, &dialer).await,
+                None => dialer.connect(&address).await,
             };
             match opened {
                 Ok(connection) => {
@@ -65,8 +65,7 @@ pub(super) async fn run(
                     let is_closed =
                         matches!(reason, RemovalReason::Closed | RemovalReason::Untrusted);
                     if served && is_closed && start.elapsed() >= MIN_BACKOFF {
-                        let opening =
-                            timeout(RECONNECT_TIMEOUT, Connection::open(&address, &dialer));
+                        let opening = timeout(RECONNECT_TIMEOUT, dialer.connect(&address));
                         if let Ok(Ok(connection)) = opening.await {
                             tracing::debug!(%address, "reconnected to replica");
                             replacement = Some(connection);
@@ -115,37 +114,35 @@ pub(super) async fn run(
 
 /// Returns whether the connection was ever healthy, and why it ended. `listed`: the balancer still
 /// lists the previous connection.
-async fn watch_health(
+async fn watch_health<C: Channel>(
     address: &Address,
     service: &'static str,
-    balancer: &Balancer,
-    connection: &Connection,
+    balancer: &Balancer<C>,
+    connection: &C,
     mut listed: bool,
 ) -> (bool, RemovalReason) {
     let closed =
         || if connection.is_untrusted() { RemovalReason::Untrusted } else { RemovalReason::Closed };
-    let mut health = HealthClient::new(connection.clone());
     let (mut served, mut serving, mut timeouts) = (false, false, 0);
-    let mut last_response = Instant::now();
     loop {
         let started = Instant::now();
         let result = tokio::select! {
             biased;
             () = connection.closed() => CheckResult::Disconnected,
-            result = check(&mut health, service) => result,
+            result = check(connection, service) => result,
         };
         let backoff = match result {
             CheckResult::Serving => {
                 if !serving {
                     balancer.add(Subchannel::new(address.clone(), connection.clone()));
                 }
-                (served, serving, timeouts, last_response) = (true, true, 0, Instant::now());
+                (served, serving, timeouts) = (true, true, 0);
                 listed = true;
                 CHECK_INTERVAL
             }
             CheckResult::NotServing => {
                 balancer.remove(address, RemovalReason::NotServing);
-                (serving, timeouts, last_response) = (false, 0, Instant::now());
+                (serving, timeouts) = (false, 0);
                 listed = false;
                 MIN_BACKOFF
             }
@@ -157,7 +154,7 @@ async fn watch_health(
                     balancer.eject(address);
                     (serving, listed) = (false, false);
                 }
-                if last_response.elapsed() >= RECONNECT_AFTER {
+                if timeouts >= RECONNECT_THRESHOLD {
                     return (served, RemovalReason::Silent);
                 }
                 CHECK_TIMEOUT.saturating_sub(started.elapsed())
@@ -173,10 +170,10 @@ async fn watch_health(
     }
 }
 
-async fn check(health: &mut HealthClient<Connection>, service: &'static str) -> CheckResult {
+async fn check(connection: &impl Channel, service: &'static str) -> CheckResult {
     let mut request = Request::new(HealthCheckRequest { service: service.to_owned() });
     request.set_timeout(CHECK_TIMEOUT);
-    match timeout(CHECK_TIMEOUT, health.check(request)).await {
+    match timeout(CHECK_TIMEOUT, connection.check_health(request)).await {
         Err(_) => CheckResult::Timeout,
         Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => {
             CheckResult::Serving

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::transport::Address,
     balancer::Balancer,
+    channel::Connect,
     endpoints::{Endpoints, Host, Target},
     health_check,
 };
@@ -48,11 +49,12 @@ struct HealthCheck {
     task: JoinHandle<()>,
 }
 
-pub(super) async fn run(
+pub(super) async fn run<D: Connect>(
     endpoints: Endpoints,
+    dialer: D,
     resolver: Arc<dyn Resolve>,
     service: &'static str,
-    balancer: Arc<Balancer>,
+    balancer: Arc<Balancer<D::Channel>>,
     stop: CancellationToken,
 ) {
     let targets = endpoints.targets();
@@ -76,9 +78,9 @@ pub(super) async fn run(
         }
     }
     drop(updates);
-    let mut checks: HashMap<Address, HealthCheck> = HashMap::new();
+    let mut checks: BTreeMap<Address, HealthCheck> = BTreeMap::new();
     loop {
-        let listed: HashSet<Address> = addresses.iter().flatten().cloned().collect();
+        let listed: BTreeSet<Address> = addresses.iter().flatten().cloned().collect();
         let gone: Vec<Address> =
             checks.keys().filter(|address| !listed.contains(address)).cloned().collect();
         for HealthCheck { unlisted, task } in
@@ -93,7 +95,7 @@ pub(super) async fn run(
         for address in listed {
             checks.entry(address.clone()).or_insert_with(|| {
                 let unlisted = CancellationToken::new();
-                let dialer = endpoints.dialer().clone();
+                let dialer = dialer.clone();
                 let task = tokio::spawn(health_check::run(
                     address,
                     dialer,
@@ -105,6 +107,7 @@ pub(super) async fn run(
             });
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             Some((index, resolved)) = received.recv(), if !lookups.is_empty() => {
                 addresses[index] = resolved;

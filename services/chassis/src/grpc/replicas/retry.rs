@@ -8,9 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::{
-    super::transport::Address,
-    balancer::Balancer,
-    connection::{Connection, FailureKind},
+    super::transport::Address, balancer::Balancer, channel::Channel, connection::FailureKind,
 };
 
 /// Whether a call with an unknown outcome may be retried. Unprocessed calls always are.
@@ -57,14 +55,15 @@ impl std::error::Error for CallError {
 /// Maximum retries of a call that may have arrived: it must not crash every replica.
 const MAX_RETRIES: u32 = 2;
 
-pub(super) async fn call<T, A>(
-    balancer: &Balancer,
+pub(super) async fn call<C, T, A>(
+    balancer: &Balancer<C>,
     budget: &RetryBudget,
     idempotency: Idempotency,
     deadline: Duration,
-    attempt: impl Fn(Connection, Duration) -> A,
+    attempt: impl Fn(C, Duration) -> A,
 ) -> Result<T, CallError>
 where
+    C: Channel,
     A: Future<Output = Result<T, Status>>,
 {
     let deadline_at = Instant::now() + deadline;
@@ -73,14 +72,15 @@ where
         .unwrap_or(Err(CallError::DeadlineExceeded))
 }
 
-async fn retry_loop<T, A>(
-    balancer: &Balancer,
+async fn retry_loop<C, T, A>(
+    balancer: &Balancer<C>,
     budget: &RetryBudget,
     idempotency: Idempotency,
     deadline_at: Instant,
-    attempt: impl Fn(Connection, Duration) -> A,
+    attempt: impl Fn(C, Duration) -> A,
 ) -> Result<T, CallError>
 where
+    C: Channel,
     A: Future<Output = Result<T, Status>>,
 {
     let mut tried: Vec<Address> = Vec::new();
