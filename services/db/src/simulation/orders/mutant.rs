@@ -50,8 +50,6 @@ pub(crate) enum Mutant {
     KeepLocksOfLost,
     /// Locks the products in the order of the calls.
     LockInOrderOfCalls,
-    /// Does not repeat a transaction after a deadlock.
-    FailOnDeadlock,
     /// Repeats a transaction whose COMMIT is not answered within 5 s.
     RepeatLateCommit,
     /// Does not give back a permit of the queue if the caller disconnects.
@@ -93,7 +91,6 @@ impl Mutant {
         Self::KeepLocks,
         Self::KeepLocksOfLost,
         Self::LockInOrderOfCalls,
-        Self::FailOnDeadlock,
         Self::RepeatLateCommit,
         Self::LeakPermits,
         Self::LeakUserPermits,

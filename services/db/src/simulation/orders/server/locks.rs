@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{SimulatedTransaction, State};
-use crate::{failure::Failure, simulation::orders::mutant::Mutant};
+use crate::failure::Failure;
 
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL looks for a deadlock after this time.
@@ -78,11 +78,7 @@ impl SimulatedTransaction {
                     self.server.end(self.id);
                     let error = DbErr::Custom("deadlock detected".to_owned());
                     // As `db_error` classifies 40P01.
-                    Err(if self.server.has(Mutant::FailOnDeadlock) {
-                        Failure::Internal(error)
-                    } else {
-                        Failure::Retryable(error)
-                    })
+                    Err(Failure::Retryable(error))
                 }
             }
         };
