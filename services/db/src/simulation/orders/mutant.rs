@@ -67,7 +67,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::AnswerWithoutCommit,
         Self::RepeatUnknownCommit,
         Self::ForgetKeys,
