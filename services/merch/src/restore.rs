@@ -12,6 +12,7 @@ use merch_chassis::{
     StartError,
     file_permissions::{parent_dir, sync_dir, write_atomically},
 };
+use merch_logging::client::journal::Journal;
 use sea_orm::sqlx::Connection as _;
 
 use crate::{
@@ -139,7 +140,9 @@ async fn unshipped(database: &Path) -> Option<i64> {
 fn replace_files(data: &DataDir, staged: &Path) -> io::Result<Option<PathBuf>> {
     let dir = data.path();
     write_atomically(&data.restore_marker(), b"", 0o600)?;
-    let keeps_journal = is_non_empty(&dir.join(JOURNAL));
+    // A store that was only started has a journal without events.
+    let journal = dir.join(JOURNAL);
+    let keeps_journal = journal.exists() && Journal::may_hold_events(&journal).unwrap_or(true);
     let files = STORE_FILES.into_iter().filter(|name| *name != JOURNAL || !keeps_journal);
     let mut replaced = None;
     for name in files.clone().filter(|name| dir.join(name).exists()) {

@@ -129,7 +129,8 @@ impl Outbox {
     /// Remembers a failed statement: the next one may be answered by another server, which may lack
     /// the last events and give their numbers to other ones.
     fn watch<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
-        self.term().is_interrupted |= result.is_err();
+        // SQLite is one server.
+        self.term().is_interrupted |= result.is_err() && !self.0.table.is_ordered();
         result
     }
 
@@ -138,7 +139,7 @@ impl Outbox {
         let mut term = self.term();
         let Some(after) = after else {
             if std::mem::take(&mut term.is_interrupted) {
-                term.gaps = Gaps::default();
+                term.gaps.restart();
             }
             return Ok(0);
         };

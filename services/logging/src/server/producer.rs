@@ -1,6 +1,7 @@
 //! The Kafka producer: one result per batch; a new librdkafka producer after a fatal error.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
     time::Duration,
 };
@@ -221,13 +222,17 @@ impl<C: KafkaClients> ProducerSession<C> {
         if self.active.upgrade()?.mode == ProduceMode::Batched {
             return self.enqueue(records, permit);
         }
-        // One after the other: in these modes the producer goes on after a failed record, and later
-        // ones would overtake it.
+        // The records of a key one after the other: in these modes the producer goes on after a
+        // failed record, and later ones of its key would overtake it.
         let (sender, result) = oneshot::channel();
-        let mut refused = Vec::new();
-        for record in records {
-            match self.enqueue(vec![record], None)?.await {
-                Ok(Ok(of_record)) => refused.extend(of_record),
+        let (mut refused, mut rest) = (Vec::new(), records);
+        while !rest.is_empty() {
+            let mut keys = HashSet::new();
+            let (wave, later) =
+                rest.into_iter().partition(|record| keys.insert(record.key.clone()));
+            rest = later;
+            match self.enqueue(wave, None)?.await {
+                Ok(Ok(of_wave)) => refused.extend(of_wave),
                 Ok(Err(failure)) => {
                     self.failed = true;
                     drop(sender.send(Err(failure)));

@@ -267,8 +267,12 @@ impl<C: Channel> Balancer<C> {
         };
         for draining in self.draining().iter_mut() {
             if draining.subchannel.address == *address {
-                let earlier = draining.ends.map_or(until, |(_, earlier)| earlier.min(until));
-                draining.ends = Some((reason, earlier));
+                draining.ends = Some(match draining.ends {
+                    None => (reason, until),
+                    Some((RemovalReason::NotServing, end)) => (reason, end.min(until)),
+                    // A later connection does not change that this one is unreachable.
+                    Some((earlier, end)) => (earlier, end.min(until)),
+                });
             }
         }
     }

@@ -18,6 +18,11 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
+    /// Forgets what was read, because its numbers may appear again. Missing numbers stay awaited.
+    pub(super) fn restart(&mut self) {
+        self.seen = None;
+    }
+
     pub(super) fn read(&mut self, rows: &[i64], now: Instant) {
         for row in rows {
             self.missing.remove(row);
@@ -33,7 +38,8 @@ impl Gaps {
             self.seen = self.seen.max(Some(*last));
         }
         self.missing.retain(|_, since| now.saturating_duration_since(*since) < GAP_TIMEOUT);
-        while i64::try_from(self.missing.len()).unwrap_or(i64::MAX) > MAX_GAPS {
+        // After a restart, as many numbers that were read before seem to be missing.
+        while i64::try_from(self.missing.len()).unwrap_or(i64::MAX) > 2 * MAX_GAPS {
             self.missing.pop_first();
         }
     }
@@ -67,6 +73,16 @@ mod tests {
             [5_004, 5_005]
         );
         assert_eq!(gaps.up_to(5_004).last(), Some(&5_004));
+    }
+
+    #[test]
+    fn missing_number_is_awaited_after_a_restart() {
+        let (mut gaps, now) = (Gaps::default(), Instant::now());
+        gaps.read(&[1, 3], now);
+        gaps.read(&(4..=5_000).collect::<Vec<_>>(), now);
+        gaps.restart();
+        gaps.read(&[5_000, 5_001], now);
+        assert_eq!(gaps.up_to(10), [2]);
     }
 
     #[test]
