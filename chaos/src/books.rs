@@ -1,4 +1,4 @@
-//! The other two books: the tables of the database, and the topic.
+//! What the checker compares with the history: the tables, snapshots of sums, and the topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,20 +30,20 @@ pub struct Tables {
 /// An order in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredOrder {
-    /// What a response has.
+    /// The fields that a response has.
     pub order: Order,
     /// The row's version.
     pub version: i64,
 }
 
-/// A snapshot of the sums, read from the database while the run went on.
+/// Sums that one transaction read during the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Before it was read.
     pub began: Moment,
     /// After it was read.
     pub ended: Moment,
-    /// Which server it was read from.
+    /// The server: `primary` or `standby`.
     pub server: String,
     /// Pieces left, by product.
     pub stock: BTreeMap<i64, i64>,
@@ -69,13 +69,13 @@ pub struct Record {
     pub service: String,
     /// The process that wrote it.
     pub instance: String,
-    /// What happened, such as `order_placed`.
+    /// The name of the event, such as `order_placed`.
     pub event: String,
-    /// Who did it.
+    /// The actor, such as `user:ID`.
     pub actor: String,
-    /// What it happened to, such as `order:ID`.
+    /// The subject, such as `order:ID`.
     pub subject: String,
-    /// The request.
+    /// The id of the request.
     pub request_id: String,
     /// Details.
     pub attributes: BTreeMap<String, String>,

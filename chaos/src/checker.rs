@@ -81,7 +81,7 @@ pub struct Totals {
     pub unobserved: usize,
     /// Acknowledged or seen orders that a restore removed.
     pub lost: usize,
-    /// Orders of frozen processes that promise 2 excepts: placed after a refusal.
+    /// Orders placed after a refusal, which promise 2 allows for frozen processes.
     pub late: usize,
     /// States of orders and products that reads returned.
     pub reads: usize,

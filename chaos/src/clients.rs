@@ -1,4 +1,4 @@
-//! The workload: clients that each send one request at a time, and record all of them.
+//! The workload: clients that send requests, and record each attempt.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use crate::history::{Call, Fault, History, Moment, Operation, Order, Product, Response, Token};
 
-/// A client waits at most this long. A request takes the store 15 s at most.
+/// The time-out of a request. The store must respond within 15 s.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a client repeats a request whose outcome is unknown.
+/// The most attempts of a request whose outcome is unknown.
 const ATTEMPTS: usize = 8;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -54,7 +54,7 @@ impl Recorder {
         self.with(|history| history.faults.push(fault));
     }
 
-    /// Looks at the history so far.
+    /// Calls a function with the history so far.
     pub fn with<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
         look(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -69,7 +69,7 @@ pub struct Client {
     recorder: Arc<Recorder>,
     random: StdRng,
     user: Option<User>,
-    /// Names of this client's users.
+    /// The number of user names that this client has sent.
     registered: usize,
 }
 
@@ -86,7 +86,7 @@ struct User {
 }
 
 impl Client {
-    /// Creates a client. The seed and its number determine what it sends.
+    /// Creates a client. The seed and its number start its random generator.
     pub fn new(
         number: usize,
         seed: u64,
@@ -185,7 +185,7 @@ impl Client {
         })
     }
 
-    /// Returns false if the user is refused. It keeps the user in `self.user` otherwise.
+    /// Returns false if the log-in gets 401, as after a restore that removed the user.
     async fn log_in(&mut self, user: &mut User) -> bool {
         let token = Token { user: user.id, log_in: user.log_ins };
         let body = json!({ "username": user.name, "password": PASSWORD });
@@ -219,7 +219,7 @@ impl Client {
             user.keys.push(fresh.clone());
             fresh
         };
-        // Some clients lose patience: the store may place their order, or not.
+        // After a short time-out, the outcome is unknown.
         let impatient = self.random.random_bool(0.05);
         let race = self.random.random_bool(0.03);
         for attempt in 0..ATTEMPTS {
@@ -286,7 +286,7 @@ impl Client {
         true
     }
 
-    /// Prefers new orders.
+    /// Returns one of the 20 newest orders.
     fn one_of(&mut self, orders: &[Uuid]) -> Option<Uuid> {
         let newest = self.random.random_range(1..=20);
         let start = orders.len().saturating_sub(newest);
@@ -313,11 +313,11 @@ impl Client {
         self.send(Call::GetProduct { product }, Method::GET, &path, None, None, None).await;
     }
 
-    /// Logs out, and tries the token again at once.
+    /// Logs out, and sends a revoked token at once.
     async fn log_out(&mut self, user: &mut User, token: Token, text: &str) -> bool {
         let call = Call::LogOut { token };
         let response = self.send(call, Method::POST, "/logout", Some(text), None, None).await;
-        // After a response that was lost, the token may be valid or not.
+        // Without a response, the token may be valid or revoked.
         if response.is_none_or(|response| response.status != 204) {
             return false;
         }
@@ -426,7 +426,7 @@ impl Client {
     }
 }
 
-/// Whether a client does not repeat a request with this answer.
+/// Returns whether a client accepts this status and does not repeat the request.
 fn is_final(status: u16) -> bool {
     status < 500 && status != 429
 }

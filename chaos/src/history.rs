@@ -1,4 +1,4 @@
-//! What the clients of a run sent, what was answered, and when.
+//! The requests of a run with their responses and times, and its faults.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub type Moment = Duration;
 /// One attempt of one request. A repetition is an operation of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Operation {
-    /// The client that sent it, one at a time.
+    /// The number of the client.
     pub client: usize,
     /// Before the request was sent.
     pub began: Moment,
@@ -19,9 +19,9 @@ pub struct Operation {
     pub ended: Moment,
     /// The request.
     pub call: Call,
-    /// The response. `None`: refused, aborted or timed out, so the outcome is unknown.
+    /// The response. `None`: the connection failed or the client timed out; unknown outcome.
     pub response: Option<Response>,
-    /// Whether the client waited for a moment only, so that a missing response is no failure.
+    /// Whether the client used a short time-out, so that a missing response is no failure.
     #[serde(default)]
     pub impatient: bool,
 }
@@ -35,7 +35,7 @@ pub struct Token {
     pub log_in: usize,
 }
 
-/// A request with what it asked for.
+/// A request with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     /// `POST /users`.
@@ -99,7 +99,7 @@ pub enum Call {
     ListProducts,
     /// `GET /orders` with a token that the store did not sign: 401.
     ForgedToken,
-    /// `merch admin restock`, status 200 if its exit code is 0. Status 0 is any other exit code:
+    /// `merch admin restock`: status 200 if its exit code is 0, otherwise no response, and
     /// the outcome is unknown.
     Restock {
         /// The product's id.
@@ -156,20 +156,20 @@ pub struct Product {
     pub stock: i64,
 }
 
-/// What the nemesis did, for the report and for the exceptions of the promises.
+/// A fault, for the report and for the exceptions of the promises.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fault {
     /// Before it began.
     pub began: Moment,
     /// After it ended.
     pub ended: Moment,
-    /// What it was, such as `kill db 0`.
+    /// Its name, such as `kill db 0`.
     pub what: String,
     /// Set if the database was replaced by a backup that was taken at this time (began, ended).
     pub restored: Option<(Moment, Moment)>,
 }
 
-/// Everything that clients and the nemesis did.
+/// All operations of clients and all faults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// In the order of their ends.

@@ -14,7 +14,7 @@ use clap::Parser;
 /// its promises.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The seed of the faults and of the requests
+    /// The seed of the plan of faults and of the clients
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How long a run lasts
@@ -29,7 +29,7 @@ struct Arguments {
     /// The program `merch`
     #[arg(long, default_value = "target/release/merch")]
     merch: PathBuf,
-    /// libfaketime, for wrong clocks
+    /// The library libfaketime, for clock faults
     #[arg(long)]
     faketime: Option<PathBuf>,
     /// Where logs and books of the runs are written
@@ -38,7 +38,7 @@ struct Arguments {
     /// Runs without faults at half the peak rate, and checks that nothing grows
     #[arg(long)]
     soak: bool,
-    /// Orders a second of such a run
+    /// Orders a second of a run with `--soak`; without it, half of the measured peak
     #[arg(long)]
     rate: Option<f64>,
     /// Checks the books in this directory again, and runs nothing

@@ -15,21 +15,21 @@ use crate::{
     store::{Deployment, Store},
 };
 
-/// Nothing is disturbed before the first fault, so that there are users and orders.
+/// The time before the first episode, in which clients create users and orders.
 const FIRST_FAULT: Duration = Duration::from_secs(4);
-/// Long enough for the store to recover, and to be seen without failures.
+/// The time without faults: the recovery time, and some seconds that must have no failure.
 const CALM: Duration = Duration::from_secs(28);
-/// Episodes between two times without faults.
+/// The number of episodes between two times without faults.
 const EPISODES: usize = 8;
 
 /// One fault of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// After the start of its episode.
+    /// Its delay after the start of its episode.
     pub after: Duration,
     /// How long it lasts, at least.
     pub lasts: Duration,
-    /// What it is.
+    /// The fault.
     pub action: Action,
 }
 
@@ -64,7 +64,7 @@ pub enum Action {
     KillKafka,
     /// Stops Kafka's process.
     FreezeKafka,
-    /// Kills all processes at once.
+    /// Kills all roles, PostgreSQL's primary and Kafka.
     KillAll,
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for Action {
 }
 
 impl Action {
-    /// Faults with the same target cannot overlap. `None`: it needs the whole store.
+    /// Returns its target. Faults of one target do not overlap. `None`: the whole store.
     fn target(&self) -> Option<&str> {
         match self {
             Self::Kill(role) | Self::Freeze(role) | Self::Restart(role) | Self::Skew(role, _) => {
@@ -156,7 +156,7 @@ impl fmt::Display for Parts {
     }
 }
 
-/// A sequence of episodes. The faults of one begin together, and end before the next begins.
+/// A sequence of episodes. The faults of one begin within 3 s, and end before the next begins.
 pub type Plan = Vec<Vec<Step>>;
 
 /// Draws the plan of a run that lasts about `length`.
@@ -240,7 +240,7 @@ fn draw(random: &mut StdRng, parts: &Parts) -> Action {
     }
 }
 
-/// Applies a plan. Each fault is ended before this returns.
+/// Applies a plan, and ends each fault before it returns.
 pub async fn run(
     plan: Plan,
     seed: u64,
@@ -299,7 +299,7 @@ pub async fn run(
 
 type Taken = (Duration, Duration);
 
-/// Applies a fault and ends it. Returns the begin of a restore and the time of its backup.
+/// Applies a fault and ends it. For a restore, returns its start and the time of its backup.
 async fn apply(
     store: &Store,
     recorder: &Recorder,
@@ -462,7 +462,7 @@ async fn restore(store: &Store, recorder: &Recorder, wait: Duration) -> Result<(
     Ok((began, taken))
 }
 
-/// Now, by this program's clock, as RFC 3339.
+/// Returns the current time as RFC 3339.
 fn rfc3339_now() -> String {
     use sea_orm::prelude::TimeDateTimeWithTimeZone as Time;
     let now = Time::now_utc();

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use self::server::{Programs, Server};
 use crate::process::{self, Reaper};
 
-/// The longest time for a start, a promotion, a backup and the like.
+/// The time-out of a start, a promotion, a backup and other waits.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Replication of the standby, as the primary sees it.
@@ -37,7 +37,7 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
 }
 
-/// A running pair. Drop kills it; it also ends with the runner.
+/// A running pair. Dropping it kills both servers, and so does the end of the runner.
 ///
 /// Each method that waits fails after 90 s, with the ends of both logs.
 #[derive(Debug)]

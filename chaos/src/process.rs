@@ -1,4 +1,4 @@
-//! Signals for all processes of a server at once, and their end with the runner.
+//! Signals all processes of a server, and kills them when the runner ends.
 //!
 //! PostgreSQL's processes are each in a session of their own, so a process group does not contain
 //! them. They have the same working directory, and it identifies them here.
@@ -22,7 +22,7 @@ const SIGNAL_TIMEOUT: Duration = Duration::from_secs(20);
 pub fn processes_in(dir: &Path) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // So the kernel names it after its removal.
+    // The kernel's name of a removed directory.
     let removed = PathBuf::from(format!("{} (deleted)", dir.display()));
     // The link of a zombie cannot be read.
     let cwd = |pid| fs::read_link(format!("/proc/{pid}/cwd"));
@@ -111,7 +111,7 @@ done
 "#;
 
 impl Reaper {
-    /// Watches over the processes whose working directory is one of these; they are canonical.
+    /// Starts a reaper for processes with one of these working directories, which are canonical.
     ///
     /// # Errors
     /// If the shell cannot be started.

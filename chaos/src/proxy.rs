@@ -23,11 +23,11 @@ pub enum Disturbance {
     None,
     /// Resets open connections and each new one.
     Cut,
-    /// Connections stay open, and no byte passes.
+    /// Connections stay open, and all bytes are held back until it ends.
     Partition,
-    /// Requests pass, and no byte of a response does.
+    /// Requests pass, and responses are held back until it ends.
     LoseResponses,
-    /// Each piece waits for a random time up to this one.
+    /// Delays each chunk by a random time up to this one.
     Delay(Duration),
     /// Bytes per second in each direction of each connection.
     Throttle(u32),
@@ -84,7 +84,7 @@ async fn accept(
     upstreams: watch::Receiver<SocketAddr>,
 ) {
     loop {
-        // An error here is of one connection, or there are no file descriptors for a moment.
+        // The connection failed, or the process has no free file descriptors.
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;

@@ -1,4 +1,4 @@
-//! Reads the tables and the topic, past the store and the proxies.
+//! Reads the tables without a proxy, and the topic.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -34,7 +34,7 @@ pub async fn connect(url: &str) -> Result<DatabaseConnection> {
     Ok(Database::connect(options).await?)
 }
 
-/// `uuid` columns are 16 bytes in SQLite.
+/// Reads a UUID, which SQLite stores as 16 bytes.
 fn id(row: &QueryResult, column: &str) -> Result<Uuid, DbErr> {
     row.try_get::<Uuid>("", column)
 }
@@ -166,7 +166,7 @@ pub fn topic_length(bootstrap_servers: &str) -> Result<f64> {
     Ok(records as f64)
 }
 
-/// Reads the whole topic. Blocks, at most for some times the limit.
+/// Reads the whole topic. Blocks: each request up to the limit, and all records three times it.
 pub fn topic(bootstrap_servers: &str, limit: Duration) -> Result<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
@@ -203,7 +203,7 @@ pub fn topic(bootstrap_servers: &str, limit: Duration) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Collects what a broker in memory has had on the topic. Each start of it is a new topic, which has
+/// Collects the events of a broker in memory. Each start of the broker creates a new topic with
 /// the newest events again.
 #[derive(Debug, Default)]
 pub struct TopicLog {
@@ -212,7 +212,7 @@ pub struct TopicLog {
 }
 
 impl TopicLog {
-    /// Adds the events that are new, in their order.
+    /// Adds the events whose ids are new, in the order of the topic.
     pub fn add(&mut self, topic: Vec<Record>) {
         for mut record in topic {
             if self.known.insert(record.id.clone()) {

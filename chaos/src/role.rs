@@ -17,7 +17,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longer than the drain timeout of all its parts.
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A role with a fixed address. Its process is killed with it, and with this program.
+/// A role with a fixed address. Dropping it kills its process, and so does the runner's end.
 #[derive(Debug)]
 pub struct Role {
     /// Its name, such as `db 1`.

@@ -28,7 +28,7 @@ use crate::{
 const CLIENTS: usize = 10;
 /// The longest pause of a client between two requests.
 const PAUSE: Duration = Duration::from_millis(40);
-/// All events are on the topic so long after the last fault.
+/// After the last request, all events must be shipped within this time.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a run does.
@@ -36,9 +36,9 @@ const SHIP_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Options {
     /// Determines the faults, and what the clients send.
     pub seed: u64,
-    /// How long it lasts, about.
+    /// Its approximate length.
     pub length: Duration,
-    /// Which store.
+    /// The deployment.
     pub deployment: Deployment,
     /// The machine.
     pub machine: Machine,
@@ -51,7 +51,7 @@ pub struct Options {
 pub struct Verdict {
     /// Whether all promises were kept.
     pub is_kept: bool,
-    /// What was compared, and each broken promise with the operations that show it.
+    /// The totals, and each violation with the operations that show it.
     pub text: String,
 }
 
@@ -119,7 +119,7 @@ pub async fn run(options: Options) -> Result<Verdict> {
     Ok(Verdict::of(&report, &history))
 }
 
-/// Checks the books of an earlier run again.
+/// Checks the books of an earlier run again, which have neither its panics nor its exits.
 pub fn check_again(directory: &Path) -> Result<Verdict> {
     let read = |name: &str| {
         let file = directory.join(name);
@@ -165,7 +165,7 @@ async fn read_books(store: &Store, log: &Mutex<TopicLog>) -> Result<Books> {
     Ok(Books { tables, topic, ..Books::default() })
 }
 
-/// Reads the topic of a broker in memory over and over, because it keeps the newest events only.
+/// Reads the topic of a broker in memory every 3 s, because it keeps the newest events only.
 async fn follow_topic(store: Arc<Store>, stop: Arc<AtomicBool>, log: Arc<Mutex<TopicLog>>) {
     while !stop.load(Ordering::Relaxed) {
         if let Ok(servers) = store.bootstrap_servers() {
@@ -179,7 +179,7 @@ async fn follow_topic(store: Arc<Store>, stop: Arc<AtomicBool>, log: Arc<Mutex<T
     }
 }
 
-/// The operator, who adds pieces all the time.
+/// Restocks repeatedly, as the operator does.
 async fn restock(seed: u64, store: Arc<Store>, recorder: Arc<Recorder>, stop: Arc<AtomicBool>) {
     let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
     let mut number = 0;
@@ -210,7 +210,7 @@ async fn restock(seed: u64, store: Arc<Store>, recorder: Arc<Recorder>, stop: Ar
     }
 }
 
-/// Reads sums from the primary and the standby, over and over.
+/// Reads sums from the primary and the standby repeatedly.
 async fn take_snapshots(
     store: Arc<Store>,
     recorder: Arc<Recorder>,
@@ -220,7 +220,7 @@ async fn take_snapshots(
     let mut urls = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         match &store.postgres {
-            // A fault that lasts has the lock. The servers stay where they are meanwhile, or are gone.
+            // A running fault holds the lock. During a fail-over, the names are swapped.
             Some(postgres) => {
                 if let Ok(postgres) = postgres.try_lock() {
                     urls = postgres.snapshot_urls().into();
@@ -244,7 +244,7 @@ async fn take_snapshots(
     snapshots
 }
 
-/// Starts exited processes again. Returns those that must not have exited.
+/// Restarts exited processes. Returns a message for each exit with a code other than 1.
 async fn supervise(store: Arc<Store>, stop: Arc<AtomicBool>, say: fn(&str)) -> Vec<String> {
     let mut crashes = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -252,7 +252,7 @@ async fn supervise(store: Arc<Store>, stop: Arc<AtomicBool>, say: fn(&str)) -> V
             Ok(sentences) => {
                 for sentence in sentences {
                     say(&sentence);
-                    // A role that cannot start exits with code 1 and a message.
+                    // A role that cannot start exits with code 1.
                     if !sentence.ends_with("exit status: 1") {
                         crashes.push(sentence);
                     }

@@ -22,7 +22,7 @@ use crate::{readers, store::Store};
 
 const USERS: usize = 64;
 const PEAK_TIME: Duration = Duration::from_secs(20);
-/// Stock for the whole run. A restock adds at most a million.
+/// Pieces of each product for the whole run: the most that one restock can add.
 const STOCK: i64 = 1_000_000;
 /// The last quarter of a flat series is at most this much above its second quarter.
 const GROWTH: f64 = 1.15;
@@ -72,7 +72,7 @@ impl Series {
     }
 }
 
-/// What clients measured since the last sample.
+/// Latencies since the last sample, and counts since the start.
 #[derive(Debug, Default)]
 struct Meter {
     latencies: Mutex<Vec<f64>>,
@@ -80,7 +80,7 @@ struct Meter {
     late: AtomicU64,
 }
 
-/// Runs the store, and returns a sentence for each series. The second value is whether all of them
+/// Runs the store, and returns a line for each series. The second value is whether all of them
 /// are flat and no request failed.
 pub async fn soak(store: &Arc<Store>, options: &Options) -> Result<(String, bool)> {
     fs::create_dir_all(&options.directory)?;

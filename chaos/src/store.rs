@@ -21,14 +21,14 @@ use crate::{
     role::Role,
 };
 
-/// Of each role.
+/// Replicas of each role.
 const REPLICAS: usize = 2;
-/// An api's journal may have this much. Small, so that it is full at once.
+/// The size of the disk of an api's journal: small, so that it is filled fast.
 const API_DISK: &str = "8m";
-/// PostgreSQL's primary or standby, or the embedded store.
+/// The size of the disk of both PostgreSQL servers, or of the embedded store.
 const DATABASE_DISK: &str = "1g";
 
-/// Settings that are not of a fault: the throttles would hide what the run looks for.
+/// Settings of all roles. The rate limits are high, because 429 would hide violations.
 const SETTINGS: [(&str, &str); 11] = [
     ("MERCH_HASH_COST", "10"),
     ("MERCH_HASH_CONCURRENCY", "32"),
@@ -43,7 +43,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("RUST_BACKTRACE", "1"),
 ];
 
-/// Which store is run.
+/// The deployment under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Deployment {
     /// Two api, two db and two logging services, PostgreSQL with a synchronous standby, and Kafka.
@@ -61,7 +61,7 @@ pub struct Machine {
     pub faketime: Option<PathBuf>,
     /// Whether disks are small, so that they can be filled.
     pub small_disks: bool,
-    /// Where logs and books stay.
+    /// Where logs and books are written.
     pub directory: PathBuf,
 }
 
@@ -83,7 +83,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts a file system in memory. Returns `None` if this user may not.
+    /// Mounts a file system in memory. Returns `None` if the user has no permission.
     async fn mount(name: &str, path: &Path, size: &str) -> Result<Option<Self>> {
         let options = format!("size={size},mode=0755");
         let mut mount = Command::new("mount");
@@ -104,7 +104,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives the space back.
+    /// Frees the space again.
     pub fn empty(&self) {
         // It is missing if the disk was never filled.
         let _ = fs::remove_file(self.ballast());
@@ -126,7 +126,7 @@ impl Drop for Disk {
     }
 }
 
-/// A running store. Everything is killed with it.
+/// A running store. Dropping it kills all its processes.
 pub struct Store {
     /// Which store it is.
     pub deployment: Deployment,
@@ -145,7 +145,7 @@ pub struct Store {
     pub disks: Vec<Disk>,
     machine: Machine,
     http: reqwest::Client,
-    /// Where the files of processes are: short-lived.
+    /// Holds the files of the processes; removed at the end.
     directory: TempDir,
     _reaper: Reaper,
 }
@@ -355,8 +355,8 @@ impl Store {
         links.map(|link| link.proxy.address()).collect()
     }
 
-    /// Waits until all processes are ready. Starts those again that have exited, as a supervisor
-    /// does.
+    /// Waits until all processes are ready. Starts those that the runner has killed or stopped;
+    /// `restart_exited` starts those that have exited by themselves.
     pub async fn wait_ready(&self) -> Result<()> {
         for role in &self.roles {
             let mut role = role.lock().await;
@@ -371,11 +371,11 @@ impl Store {
         role.wait_ready(&self.http).await
     }
 
-    /// Starts processes again that have exited by themselves, and returns a sentence for each.
+    /// Restarts processes that have exited by themselves, and returns a message for each.
     pub async fn restart_exited(&self) -> Result<Vec<String>> {
         let mut sentences = Vec::new();
         for role in &self.roles {
-            // A fault that lasts has the lock.
+            // A running fault holds the lock.
             let Ok(mut role) = role.try_lock() else { continue };
             if let Some(status) = role.exited() {
                 sentences.push(format!("{} exited: {status}", role.name));
@@ -385,7 +385,7 @@ impl Store {
         Ok(sentences)
     }
 
-    /// Runs `merch` to its end.
+    /// Runs `merch` and waits until it exits.
     ///
     /// # Errors
     /// With its output, if its exit code is not 0.
@@ -434,7 +434,7 @@ impl Store {
         self.on_kafka(|kafka| kafka.restart(0)).await
     }
 
-    /// Stops Kafka's process and continues it later.
+    /// Stops Kafka's process with SIGSTOP, waits, and continues it.
     pub async fn freeze_kafka(&self, lasts: Duration) -> Result<()> {
         self.on_kafka(|kafka| kafka.pause(0)).await?;
         tokio::time::sleep(lasts).await;
@@ -447,7 +447,7 @@ impl Store {
         tokio::task::spawn_blocking(act).await.context("Kafka")
     }
 
-    /// Returns Kafka's address, for reading the topic.
+    /// Returns the broker's address, for reading the topic. Kafka redirects to its proxy.
     pub fn bootstrap_servers(&self) -> Result<String> {
         if let Some(kafka) = &self.kafka {
             return Ok(kafka.lock().unwrap_or_else(PoisonError::into_inner).bootstrap_servers());
@@ -495,7 +495,7 @@ impl Store {
         self.directory.path()
     }
 
-    /// Sets how wrong a role's clock is, in milliseconds.
+    /// Sets the offset of a role's clock, in milliseconds.
     pub fn skew(&self, role: usize, milliseconds: i64) -> Result<()> {
         let seconds = milliseconds as f64 / 1000.0;
         // Renamed, because libfaketime must not read half of it.
@@ -506,7 +506,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all disturbances: links pass, disks are empty, processes continue and run.
+    /// Ends faults of links, disks, clocks and PostgreSQL, and waits until all roles are ready.
     pub async fn heal(&self) -> Result<()> {
         for link in &self.links {
             link.proxy.disturb(Disturbance::None);
@@ -534,7 +534,7 @@ impl Store {
         Ok(waiting)
     }
 
-    /// Copies the logs of all processes to the run's directory. Returns panics in them.
+    /// Copies the logs of the roles to the run's directory. Returns the panics in them.
     pub async fn keep_logs(&self) -> Result<Vec<String>> {
         let mut panics = Vec::new();
         for role in &self.roles {

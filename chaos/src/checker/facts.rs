@@ -72,7 +72,7 @@ pub(super) struct Known {
     pub(super) operation: usize,
 }
 
-/// Everything about one order.
+/// What responses and tables say about one order.
 #[derive(Debug)]
 pub(super) struct Register<'a> {
     /// As stored, or as first seen.
@@ -102,7 +102,7 @@ impl Register<'_> {
             .find(|known| known.state > state && known.ended < began && known.undone_by & past == 0)
     }
 
-    /// Returns when this state or a later one was first proved, for ever.
+    /// Returns when this state or a later one was first proved, if no restore can have undone it.
     pub(super) fn proved(&self, state: State) -> Option<Moment> {
         let lasting = self.known.iter().filter(|it| it.state >= state && it.undone_by == 0);
         lasting.map(|known| known.ended).min()
@@ -129,7 +129,7 @@ pub(super) struct Facts<'a> {
     pub(super) keys: BTreeMap<(Uuid, &'a str), Vec<usize>>,
     /// Attempts without a key and with an unknown outcome.
     pub(super) unanswered: HashMap<Body, Vec<usize>>,
-    /// Of orders that a restore can have removed.
+    /// Bodies of orders that a restore can have removed.
     pub(super) removable: HashSet<Body>,
 }
 
@@ -137,7 +137,7 @@ pub(super) fn body(order: &Order) -> Body {
     (order.user, order.product, order.quantity)
 }
 
-/// An internal repetition of a keyed request can get these after the order was placed.
+/// Returns whether the attempt can have placed an order; with a key, also if it got 401 or 429.
 pub(super) fn may_have_placed(op: &Operation, has_key: bool) -> bool {
     match outcome(op) {
         Outcome::Done | Outcome::Unknown => true,

@@ -21,7 +21,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     users(facts, report);
 }
 
-/// The tables are the last read of each order.
+/// Checks the tables as the last read of each order.
 fn rows(facts: &Facts<'_>, report: &mut Report) {
     let tables = &facts.books.tables;
     for (id, register) in &facts.orders {
@@ -233,7 +233,7 @@ fn refusals(
     }
 }
 
-/// Returns whether a process that a fault delayed can have placed the order after the refusal.
+/// Returns whether an earlier attempt that a fault delayed can have placed the order later.
 fn is_late(facts: &Facts<'_>, attempts: &[usize], refused: usize) -> bool {
     let refused = facts.op(refused);
     attempts.iter().map(|index| facts.op(*index)).any(|earlier| {

@@ -30,7 +30,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     }
 }
 
-/// All calls with one key.
+/// A restock: all calls with its key.
 struct Restock {
     product: i64,
     pieces: i64,
@@ -134,7 +134,7 @@ impl Sums {
 #[derive(Default)]
 struct Ledger {
     seeded: i64,
-    /// Pieces that left or came, from the beginning of the first attempt.
+    /// Pieces that were taken or returned, from the start of the first attempt.
     possibly_taken: Sums,
     possibly_returned: Sums,
     /// The same, from the end of the first response that proves it.

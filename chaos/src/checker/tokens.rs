@@ -66,7 +66,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
 struct Lifetime {
     /// The first moment at which something can have revoked it.
     ends_from: Option<Moment>,
-    /// Afterwards, it is revoked.
+    /// The moment after which it is certainly revoked.
     ended_at: Option<Moment>,
 }
 

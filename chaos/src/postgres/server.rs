@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::Options;
 use crate::process;
 
-/// For a new session and its statement; a checkpoint is the longest one.
+/// The time-out of a new session and its statement. A checkpoint takes longest.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -147,7 +147,7 @@ impl Programs {
     }
 }
 
-/// A server, which may be stopped.
+/// A server, running or stopped.
 #[derive(Debug)]
 pub(super) struct Server {
     name: &'static str,
@@ -163,7 +163,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// `ports` are its own and that of the other server.
+    /// The ports are its own and that of the other server.
     pub(super) fn new(
         name: &'static str,
         [port, peer]: [u16; 2],
