@@ -137,7 +137,8 @@ impl Client {
             }
             90..92 => self.log_out(&mut user, token, &text).await,
             92..95 => {
-                self.use_revoked(&user).await;
+                let index = self.random.random_range(0..=user.revoked.len());
+                self.use_revoked(&user, index).await;
                 true
             }
             95..97 => {
@@ -322,16 +323,12 @@ impl Client {
             return false;
         }
         user.revoked.push((token, text.to_owned()));
-        self.use_revoked(user).await;
+        self.use_revoked(user, user.revoked.len() - 1).await;
         false
     }
 
-    async fn use_revoked(&mut self, user: &User) {
-        if user.revoked.is_empty() {
-            return;
-        }
-        let index = self.random.random_range(0..user.revoked.len());
-        let (token, text) = user.revoked[index].clone();
+    async fn use_revoked(&mut self, user: &User, index: usize) {
+        let Some((token, text)) = user.revoked.get(index).cloned() else { return };
         let call = match self.random.random_range(0..3) {
             0 => Call::Place { token, product: self.product(), quantity: 1, key: None },
             1 => Call::ListOrders { token },

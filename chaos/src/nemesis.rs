@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{
+    RngExt as _, SeedableRng as _,
+    rngs::StdRng,
+    seq::{IndexedRandom as _, SliceRandom as _},
+};
 use rustix::process::Signal;
 use tokio::{sync::MutexGuard, task::JoinSet};
 
@@ -156,7 +160,8 @@ impl fmt::Display for Parts {
     }
 }
 
-/// A sequence of episodes. The faults of one begin within 3 s, and end before the next begins.
+/// A sequence of episodes. The faults of one begin within 3 s, and end before the next begins. Each
+/// other episode is a fault of the whole store.
 pub type Plan = Vec<Vec<Step>>;
 
 /// Draws the plan of a run that lasts about `length`.
@@ -164,18 +169,32 @@ pub type Plan = Vec<Vec<Step>>;
 pub fn plan(seed: u64, length: Duration, parts: &Parts) -> Plan {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut plan, mut planned) = (Plan::new(), FIRST_FAULT + CALM);
-    while planned < length || plan.is_empty() {
+    // A minute has the first three.
+    let mut whole = vec![Action::KillAll, Action::Restore];
+    if parts.deployment == Deployment::Roles {
+        whole.push(Action::Promote);
+    }
+    whole.shuffle(&mut random);
+    whole.push(Action::Roll);
+    for number in 0.. {
+        if planned >= length && number >= 2 * (whole.len() - 1) {
+            break;
+        }
         let mut episode = Vec::new();
         let mut targets: BTreeSet<String> = BTreeSet::new();
-        let mut alone = false;
+        if number % 2 == 0 {
+            let action = whole[number / 2 % whole.len()].clone();
+            let lasts = Duration::from_millis(random.random_range(50..5_000));
+            planned += lasts + Duration::from_secs(4);
+            plan.push(vec![Step { after: Duration::ZERO, lasts, action }]);
+            continue;
+        }
         for _ in 0..random.random_range(1..=5) {
             let lasts = Duration::from_millis(random.random_range(50..7_000));
             let after = Duration::from_millis(random.random_range(0..3_000));
             let action = draw(&mut random, parts);
-            match (action.target(), alone) {
-                (Some(target), false) if targets.insert(target.to_owned()) => {}
-                (None, false) if episode.is_empty() => alone = true,
-                _ => continue,
+            if !action.target().is_some_and(|target| targets.insert(target.to_owned())) {
+                continue;
             }
             planned += lasts / 2;
             episode.push(Step { after, lasts, action });
@@ -217,18 +236,14 @@ fn draw(random: &mut StdRng, parts: &Parts) -> Action {
             72..77 => Action::KillPostgres,
             77..79 => Action::FreezePostgres,
             79..81 => Action::FreezeStandby,
-            81..85 => Action::Promote,
-            85..88 => Action::Restore,
-            88..91 => Action::KillKafka,
-            91..93 => Action::FreezeKafka,
-            93..96 => Action::KillAll,
-            _ => Action::Roll,
+            81..85 => Action::KillKafka,
+            85..88 => Action::FreezeKafka,
+            _ => Action::Freeze(role),
         };
         let possible = match action {
             Action::KillPostgres
             | Action::FreezePostgres
             | Action::FreezeStandby
-            | Action::Promote
             | Action::KillKafka
             | Action::FreezeKafka => !embedded,
             Action::Skew(..) => parts.has_clocks,
@@ -410,8 +425,9 @@ async fn kill_all(store: &Store, lasts: Duration) -> Result<()> {
     if let Some(postgres) = &store.postgres {
         let mut postgres = postgres.lock().await;
         postgres.kill()?;
+        postgres.stop_standby()?;
         store.kill_kafka(lasts).await?;
-        postgres.start_again().await?;
+        postgres.ensure_running().await?;
     } else {
         tokio::time::sleep(lasts).await;
     }
@@ -475,4 +491,30 @@ fn rfc3339_now() -> String {
         now.minute(),
         now.second()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_has_each_fault_of_the_whole_store() {
+        for deployment in [Deployment::Roles, Deployment::Embedded] {
+            let parts = Parts {
+                roles: vec!["store".to_owned()],
+                links: vec!["clients -> store".to_owned()],
+                disks: Vec::new(),
+                deployment,
+                has_clocks: true,
+            };
+            for seed in 0..100 {
+                let steps: Vec<Step> =
+                    plan(seed, Duration::from_secs(60), &parts).into_iter().flatten().collect();
+                let has = |action: &Action| steps.iter().any(|step| step.action == *action);
+                assert!(has(&Action::KillAll) && has(&Action::Restore), "seed {seed}");
+                assert_eq!(has(&Action::Promote), deployment == Deployment::Roles);
+                assert!(steps.iter().any(|step| step.action.target().is_some()), "seed {seed}");
+            }
+        }
+    }
 }

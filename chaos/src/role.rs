@@ -114,6 +114,9 @@ impl Role {
     /// # Errors
     /// If it does not end in time, or with another exit code than 0.
     pub async fn stop(&mut self) -> Result<()> {
+        if self.exited().is_some() {
+            return Ok(());
+        }
         self.signal(Signal::TERM);
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let Ok(status) = tokio::time::timeout(STOP_TIMEOUT, child.wait()).await else {
@@ -156,6 +159,7 @@ impl Role {
     pub async fn metric(&self, http: &reqwest::Client, name: &str) -> Result<f64> {
         let url = format!("http://{}/metrics", self.admin);
         let text = http.get(&url).timeout(Duration::from_secs(5)).send().await?.text().await?;
+        ensure!(text.contains(name), "{} has no metric {name}", self.name);
         let values = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             if !rest.starts_with([' ', '{']) {
@@ -168,7 +172,8 @@ impl Role {
 
     /// Returns the panics in its log.
     pub fn panics(&self) -> Result<Vec<String>> {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
         let lines = log.lines().filter(|line| line.contains("panicked at"));
         Ok(lines.map(|line| format!("{}: {line}", self.name)).collect())
     }

@@ -89,7 +89,7 @@ pub async fn run(options: Options) -> Result<Verdict> {
         tokio::spawn(take_snapshots(Arc::clone(&store), Arc::clone(&recorder), Arc::clone(&stop)));
     let log = Arc::new(Mutex::new(TopicLog::default()));
     if deployment == Deployment::Embedded {
-        tokio::spawn(follow_topic(Arc::clone(&store), Arc::clone(&stop), Arc::clone(&log)));
+        clients.spawn(follow_topic(Arc::clone(&store), Arc::clone(&stop), Arc::clone(&log)));
     }
     let supervisor = tokio::spawn(supervise(Arc::clone(&store), Arc::clone(&stop), say));
 

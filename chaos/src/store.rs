@@ -355,11 +355,12 @@ impl Store {
         links.map(|link| link.proxy.address()).collect()
     }
 
-    /// Waits until all processes are ready. Starts those that the runner has killed or stopped;
-    /// `restart_exited` starts those that have exited by themselves.
+    /// Waits until all processes are ready. Starts those that do not run.
     pub async fn wait_ready(&self) -> Result<()> {
         for role in &self.roles {
             let mut role = role.lock().await;
+            // Clears a process that has exited, so that the next line starts another one.
+            let _ = role.exited();
             role.start()?;
             role.wait_ready(&self.http).await?;
         }
@@ -529,7 +530,9 @@ impl Store {
         let mut waiting = 0.0;
         for role in &self.roles {
             let role = role.lock().await;
-            waiting += role.metric(&self.http, "merch_log_journal_backlog_events").await?;
+            if role.name.starts_with("api") || role.name == "store" {
+                waiting += role.metric(&self.http, "merch_log_journal_backlog_events").await?;
+            }
         }
         Ok(waiting)
     }
