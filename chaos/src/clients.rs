@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -125,14 +125,14 @@ impl Client {
             40..50 => self.place(&mut user, token, &text).await,
             50..62 => self.cancel(&user, token, &text).await,
             62..72 => self.get_order(&user, token, &text).await,
-            72..78 => self.list_orders(token, &text).await,
+            72..78 => is_valid(&self.send(Call::ListOrders { token }, &text).await),
             78..86 => {
                 let product = self.product();
-                self.get_product(product).await;
+                self.send(Call::GetProduct { product }, "").await;
                 true
             }
             86..90 => {
-                self.send(Call::ListProducts, Method::GET, "/products", None, None, None).await;
+                self.send(Call::ListProducts, "").await;
                 true
             }
             90..92 => self.log_out(&mut user, token, &text).await,
@@ -142,14 +142,11 @@ impl Client {
                 true
             }
             95..97 => {
-                self.send(Call::ForgedToken, Method::GET, "/orders", Some("forged"), None, None)
-                    .await;
+                self.send(Call::ForgedToken, "forged").await;
                 true
             }
             97..99 => {
-                let body = json!({ "username": user.name, "password": "not the password" });
-                let call = Call::WrongPassword { user: user.id };
-                self.send(call, Method::POST, "/login", None, None, Some(body)).await;
+                self.send(Call::WrongPassword { user: user.id }, &user.name).await;
                 true
             }
             // A new user takes the place of this one.
@@ -167,13 +164,9 @@ impl Client {
 
     async fn register(&mut self) -> Option<User> {
         // A name is used once, because an unanswered registration may have taken it.
-        let unique = format!("{:03}{:06}", self.number, self.registered);
+        let name = format!("u{:03}{:06}", self.number, self.registered);
         self.registered += 1;
-        let name = format!("user{unique}");
-        let email = format!("{unique}@mail.example.com");
-        let body = json!({ "sid": unique, "username": name, "email": email, "password": PASSWORD });
-        let call = Call::Register { username: name.clone() };
-        let response = self.send(call, Method::POST, "/users", None, None, Some(body)).await?;
+        let response = self.send(Call::Register { username: name.clone() }, "").await?;
         let id = response.user.filter(|_| response.status == 201)?;
         Some(User {
             id,
@@ -189,10 +182,9 @@ impl Client {
     /// Returns false if the log-in gets 401, as after a restore that removed the user.
     async fn log_in(&mut self, user: &mut User) -> bool {
         let token = Token { user: user.id, log_in: user.log_ins };
-        let body = json!({ "username": user.name, "password": PASSWORD });
         let call = Call::LogIn { user: user.id, log_in: token.log_in };
-        let (response, body) =
-            self.exchange(call, Method::POST, "/login", None, None, Some(body), PATIENCE).await;
+        let server = self.server();
+        let (response, body) = self.attempt(server, call, &user.name, PATIENCE).await;
         match response {
             Some(response) if response.status == 200 => {
                 let text = body["access_token"].as_str().unwrap_or_default().to_owned();
@@ -231,21 +223,10 @@ impl Client {
             };
             let count = if race { 2 } else { 1 };
             let servers: Vec<SocketAddr> = (0..count).map(|_| self.server()).collect();
-            let mut attempts = Vec::new();
-            for server in servers {
+            let attempts = servers.into_iter().map(|server| {
                 let call = Call::Place { token, product, quantity, key: Some(key.clone()) };
-                let body = json!({ "product_id": product, "quantity": quantity });
-                attempts.push(self.exchange_with(
-                    server,
-                    call,
-                    Method::POST,
-                    "/orders",
-                    Some(text),
-                    Some(&key),
-                    Some(body),
-                    patience,
-                ));
-            }
+                self.attempt(server, call, text, patience)
+            });
             let mut answered = None;
             for (response, _) in futures_util::future::join_all(attempts).await {
                 if let Some(response) = response.filter(|response| is_final(response.status)) {
@@ -265,22 +246,19 @@ impl Client {
     async fn place(&mut self, user: &mut User, token: Token, text: &str) -> bool {
         let (product, quantity) = (self.product(), self.random.random_range(1..=3));
         let call = Call::Place { token, product, quantity, key: None };
-        let body = json!({ "product_id": product, "quantity": quantity });
-        let response = self.send(call, Method::POST, "/orders", Some(text), None, Some(body)).await;
+        let response = self.send(call, text).await;
         if let Some(response) = &response {
             user.orders.extend(response.orders.iter().map(|order| order.id));
         }
-        is_valid(response.as_ref())
+        is_valid(&response)
     }
 
     async fn cancel(&mut self, user: &User, token: Token, text: &str) -> bool {
         let Some(order) = self.one_of(&user.orders) else { return true };
-        let path = format!("/orders/{order}/cancel");
         for _ in 0..ATTEMPTS {
-            let call = Call::Cancel { token, order };
-            let response = self.send(call, Method::POST, &path, Some(text), None, None).await;
+            let response = self.send(Call::Cancel { token, order }, text).await;
             if response.as_ref().is_some_and(|response| is_final(response.status)) {
-                return is_valid(response.as_ref());
+                return is_valid(&response);
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -296,28 +274,12 @@ impl Client {
 
     async fn get_order(&mut self, user: &User, token: Token, text: &str) -> bool {
         let Some(order) = self.one_of(&user.orders) else { return true };
-        let path = format!("/orders/{order}");
-        let call = Call::GetOrder { token, order };
-        let response = self.send(call, Method::GET, &path, Some(text), None, None).await;
-        is_valid(response.as_ref())
-    }
-
-    async fn list_orders(&mut self, token: Token, text: &str) -> bool {
-        let call = Call::ListOrders { token };
-        let response =
-            self.send(call, Method::GET, "/orders?limit=100", Some(text), None, None).await;
-        is_valid(response.as_ref())
-    }
-
-    async fn get_product(&mut self, product: i64) {
-        let path = format!("/products/{product}");
-        self.send(Call::GetProduct { product }, Method::GET, &path, None, None, None).await;
+        is_valid(&self.send(Call::GetOrder { token, order }, text).await)
     }
 
     /// Logs out, and sends a revoked token at once.
     async fn log_out(&mut self, user: &mut User, token: Token, text: &str) -> bool {
-        let call = Call::LogOut { token };
-        let response = self.send(call, Method::POST, "/logout", Some(text), None, None).await;
+        let response = self.send(Call::LogOut { token }, text).await;
         // Without a response, the token may be valid or revoked.
         if response.is_none_or(|response| response.status != 204) {
             return false;
@@ -337,28 +299,7 @@ impl Client {
                 None => Call::ListOrders { token },
             },
         };
-        let (method, path, body) = match &call {
-            Call::Place { product, quantity, .. } => (
-                Method::POST,
-                "/orders".to_owned(),
-                Some(json!({ "product_id": product, "quantity": quantity })),
-            ),
-            Call::Cancel { order, .. } => (Method::POST, format!("/orders/{order}/cancel"), None),
-            _ => (Method::GET, "/orders?limit=100".to_owned(), None),
-        };
-        self.send(call, method, &path, Some(&text), None, body).await;
-    }
-
-    async fn send(
-        &mut self,
-        call: Call,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        key: Option<&str>,
-        body: Option<Value>,
-    ) -> Option<Response> {
-        self.exchange(call, method, path, token, key, body, PATIENCE).await.0
+        self.send(call, &text).await;
     }
 
     fn server(&mut self) -> SocketAddr {
@@ -366,60 +307,74 @@ impl Client {
         self.servers[index]
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
-    async fn exchange(
-        &mut self,
-        call: Call,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        key: Option<&str>,
-        body: Option<Value>,
-        patience: Duration,
-    ) -> (Option<Response>, Value) {
+    /// Sends a request to one of the servers. See [`request`](Self::request) for the credential.
+    async fn send(&mut self, call: Call, credential: &str) -> Option<Response> {
         let server = self.server();
-        self.exchange_with(server, call, method, path, token, key, body, patience).await
+        self.attempt(server, call, credential, PATIENCE).await.0
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
-    async fn exchange_with(
+    /// Sends a request, and records it. Returns the response and its body.
+    async fn attempt(
         &self,
         server: SocketAddr,
         call: Call,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        key: Option<&str>,
-        body: Option<Value>,
+        credential: &str,
         patience: Duration,
     ) -> (Option<Response>, Value) {
-        let mut request = self.http.request(method, format!("http://{server}{path}"));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(key) = key {
-            request = request.header("Idempotency-Key", key);
-        }
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
+        let request = self.request(server, &call, credential);
         let began = self.recorder.now();
         let received = receive(request.timeout(patience)).await.ok();
         let ended = self.recorder.now();
-        let (response, body) = match received {
-            Some((response, body)) => (Some(response), body),
-            None => (None, Value::Null),
-        };
-        let operation = Operation {
+        let (response, body) = received.unzip();
+        self.recorder.record(Operation {
             client: self.number,
             began,
             ended,
             call,
             response: response.clone(),
             impatient: patience < PATIENCE,
+        });
+        (response, body.unwrap_or_default())
+    }
+
+    /// The credential is the user's name for a log-in, and a token for the calls that need one.
+    fn request(&self, server: SocketAddr, call: &Call, credential: &str) -> RequestBuilder {
+        let send = |method, path: &str| self.http.request(method, format!("http://{server}{path}"));
+        let (get, post) =
+            (|path: &str| send(Method::GET, path), |path: &str| send(Method::POST, path));
+        let log_in = |password| {
+            post("/login").json(&json!({ "username": credential, "password": password }))
         };
-        self.recorder.record(operation);
-        (response, body)
+        match call {
+            Call::Register { username } => post("/users").json(&json!({
+                "sid": username,
+                "username": username,
+                "email": format!("{username}@mail.example.com"),
+                "password": PASSWORD,
+            })),
+            Call::LogIn { .. } => log_in(PASSWORD),
+            Call::WrongPassword { .. } => log_in("not the password"),
+            Call::LogOut { .. } => post("/logout").bearer_auth(credential),
+            Call::Place { product, quantity, key, .. } => {
+                let body = json!({ "product_id": product, "quantity": quantity });
+                let request = post("/orders").bearer_auth(credential).json(&body);
+                match key {
+                    Some(key) => request.header("Idempotency-Key", key),
+                    None => request,
+                }
+            }
+            Call::Cancel { order, .. } => {
+                post(&format!("/orders/{order}/cancel")).bearer_auth(credential)
+            }
+            Call::GetOrder { order, .. } => {
+                get(&format!("/orders/{order}")).bearer_auth(credential)
+            }
+            Call::ListOrders { .. } => get("/orders?limit=100").bearer_auth(credential),
+            Call::ForgedToken => get("/orders").bearer_auth(credential),
+            Call::GetProduct { product } => get(&format!("/products/{product}")),
+            Call::ListProducts => get("/products"),
+            Call::Restock { .. } => unreachable!("the operator restocks with `merch admin`"),
+        }
     }
 }
 
@@ -428,11 +383,11 @@ fn is_final(status: u16) -> bool {
     status < 500 && status != 429
 }
 
-fn is_valid(response: Option<&Response>) -> bool {
-    response.is_none_or(|response| response.status != 401)
+fn is_valid(response: &Option<Response>) -> bool {
+    response.as_ref().is_none_or(|response| response.status != 401)
 }
 
-async fn receive(request: reqwest::RequestBuilder) -> Result<(Response, Value)> {
+async fn receive(request: RequestBuilder) -> Result<(Response, Value)> {
     let received = request.send().await?;
     let status = received.status().as_u16();
     let header = |name: &str| {

@@ -5,8 +5,10 @@
 pub mod books;
 pub mod checker;
 pub mod clients;
+pub mod disk;
 pub mod history;
 pub mod nemesis;
+pub mod plan;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -1,7 +1,8 @@
 //! PostgreSQL 17 as a pair: a primary and a synchronous standby, each with a fixed port.
 //!
-//! The programs come from `tools/postgres-home`. They refuse to run as root; root runs a copy of
-//! them as `nobody`, which must be able to reach the directories of the pair.
+//! The programs come from `tools/postgres-home`. They refuse to run as root, so a runner with that
+//! user copies them and starts them without privileges. The copies must be able to enter the
+//! directories of the pair.
 
 mod server;
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use merch_test_kafka::free_port;
 use tokio::time::{sleep, timeout};
 
 use self::server::{Programs, Server};
@@ -59,7 +61,7 @@ impl Postgres {
     /// If the programs are missing, or a server does not start.
     pub async fn start(dir: &Path, options: Options) -> Result<Self> {
         let programs = Arc::new(Programs::install(dir, options)?);
-        let [first, second] = [server::free_port()?, server::free_port()?];
+        let [first, second] = [free_port(), free_port()];
         let servers = [
             Server::new("a", [first, second], dir, programs.clone())?,
             Server::new("b", [second, first], dir, programs)?,

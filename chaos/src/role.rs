@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use crate::process;
+
 /// The longest time from the start of a role to its first "ready".
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longer than the drain timeout of all its parts.
@@ -149,7 +151,7 @@ impl Role {
                 Instant::now() < end,
                 "{} was not ready within {START_TIMEOUT:?}: {found}\n{}",
                 self.name,
-                tail(&self.log())
+                process::tail(&self.log())
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -177,12 +179,4 @@ impl Role {
         let lines = log.lines().filter(|line| line.contains("panicked at"));
         Ok(lines.map(|line| format!("{}: {line}", self.name)).collect())
     }
-}
-
-/// Returns the last lines of a file.
-pub(crate) fn tail(file: &Path) -> String {
-    let text = fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(5)..].join("\n")
 }

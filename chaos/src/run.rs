@@ -19,7 +19,8 @@ use crate::{
     checker::{Report, check},
     clients::{Client, Recorder, read_stock},
     history::{Call, History, Operation, Response},
-    nemesis::{self, Parts},
+    nemesis,
+    plan::{Parts, plan},
     readers::{self, TopicLog},
     store::{Deployment, Machine, Store},
 };
@@ -93,7 +94,7 @@ pub async fn run(options: Options) -> Result<Verdict> {
     }
     let supervisor = tokio::spawn(supervise(Arc::clone(&store), Arc::clone(&stop), say));
 
-    let plan = nemesis::plan(seed, length, &parts);
+    let plan = plan(seed, length, &parts);
     let faults = nemesis::run(plan, seed, &store, &recorder, say).await;
     stop.store(true, Ordering::Relaxed);
     while let Some(client) = clients.join_next().await {

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use tokio::{process::Command, sync::Mutex};
 
 use crate::{
+    disk::Disk,
     postgres::{Options as PostgresOptions, Postgres},
     proxy::{Disturbance, Proxy},
     role::Role,
@@ -72,58 +72,6 @@ pub struct Link {
     pub name: String,
     /// The proxy on it.
     pub proxy: Proxy,
-}
-
-/// A small file system.
-#[derive(Debug)]
-pub struct Disk {
-    /// Its owner, such as `disk of api 0`.
-    pub name: String,
-    path: PathBuf,
-}
-
-impl Disk {
-    /// Mounts a file system in memory. Returns `None` if the user has no permission.
-    async fn mount(name: &str, path: &Path, size: &str) -> Result<Option<Self>> {
-        let options = format!("size={size},mode=0755");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).stderr(Stdio::null());
-        let mounted = mount.status().await.is_ok_and(|status| status.success());
-        Ok(mounted.then(|| Self { name: name.to_owned(), path: path.to_owned() }))
-    }
-
-    /// Takes all its free space.
-    pub fn fill(&self) -> Result<()> {
-        let mut ballast = fs::File::create(self.ballast())?;
-        let mut piece = vec![0; 1 << 20];
-        while !piece.is_empty() {
-            if ballast.write(&piece).is_err() {
-                piece.truncate(piece.len() / 2);
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees the space again.
-    pub fn empty(&self) {
-        // It is missing if the disk was never filled.
-        let _ = fs::remove_file(self.ballast());
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.path.join("ballast")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a killed process may still hold a file for a moment.
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.path)
-            .stderr(Stdio::null())
-            .status();
-    }
 }
 
 /// A running store. Dropping it kills all its processes.

@@ -72,10 +72,36 @@ pub trait Scenario: Clone + Debug + Send + Sync {
     }
 }
 
-/// Planted faults.
+/// Planted faults, which [`mutants!`] declares.
 pub trait Mutants: Copy + Debug + Send + Sync + 'static {
-    /// Each of them.
+    /// Each of them that seeds must find.
     const ALL: &'static [Self];
+}
+
+/// Declares an enum of planted faults. Seeds must find all of them, except those in the block `not
+/// found by seeds`.
+#[macro_export]
+macro_rules! mutants {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis enum $name:ident {
+            $($(#[$of_mutant:meta])* $mutant:ident,)+
+        }
+        $(not found by seeds {
+            $($(#[$of_other:meta])* $other:ident,)+
+        })?
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $visibility enum $name {
+            $($(#[$of_mutant])* $mutant,)+
+            $($($(#[$of_other])* $other,)+)?
+        }
+
+        impl $crate::Mutants for $name {
+            const ALL: &'static [Self] = &[$(Self::$mutant,)+];
+        }
+    };
 }
 
 /// A broken promise, and what happened.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -15,7 +15,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rand::RngExt as _;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, QueryResult,
@@ -387,15 +386,6 @@ impl Drop for Server {
 
 async fn query(session: &impl ConnectionTrait, sql: &str) -> Result<Option<QueryResult>> {
     Ok(session.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?)
-}
-
-/// Returns a port outside of the ephemeral range, so that it is still free at a restart.
-pub(super) fn free_port() -> Result<u16> {
-    let mut random = rand::rng();
-    (0..1000)
-        .map(|_| random.random_range(15_000..30_000))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .context("no port from 15000 to 29999 is free on 127.0.0.1")
 }
 
 fn output(command: &mut Command) -> Result<String> {

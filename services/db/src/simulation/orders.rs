@@ -7,7 +7,7 @@ mod plan;
 mod server;
 mod world;
 
-use simulator::{Mutants, Scenario};
+use simulator::Scenario;
 
 use self::mutant::Mutant;
 pub(super) use self::plan::Plan;
@@ -32,8 +32,4 @@ impl Scenario for Plan {
         let history = world::run(self, mutant).await;
         (check::broken_promises(&history), history.lines)
     }
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &Mutant::ALL;
 }

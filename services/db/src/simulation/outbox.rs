@@ -17,7 +17,7 @@ use std::{
 };
 
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Chance, History, Mutants, Scenario, locked, random};
+use simulator::{Chance, History, Scenario, locked, random};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -91,36 +91,37 @@ enum FaultKind {
     FailOver(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// Reads events before their transactions commit.
-    ReadUncommitted,
-    /// Takes the numbers of events for the order of their commits.
-    IgnoreGaps,
-    /// Every replica gets the lease.
-    TwoLeaders,
-    /// The lease expires by the clock of each replica.
-    TrustTheClock,
-    /// Acknowledges events before they are sent.
-    AcknowledgeEarly,
-    /// Acknowledges events that could not be sent.
-    AcknowledgeFailures,
-    /// Deletes all events up to the last one that was acknowledged.
-    DeleteUpTo,
-    /// Never reads from the start again, nor late events.
-    ForgetLateEvents,
-    /// Goes on sending after the lease is lost.
-    SendAfterTheTerm,
-    /// Sends the events of a page in reverse order.
-    ReverseOrder,
-    /// Never renews or takes over a lease that another replica had.
-    KeepDeadLease,
-    /// Counts the lease from the reply instead of from before the request.
-    CountFromTheReply,
-    /// Deletes shipped events by their numbers alone.
-    DeleteByNumber,
-    /// Does not report that connections to the database are lost.
-    HideOutages,
+simulator::mutants! {
+    pub(crate) enum Mutant {
+        /// Reads events before their transactions commit.
+        ReadUncommitted,
+        /// Takes the numbers of events for the order of their commits.
+        IgnoreGaps,
+        /// Every replica gets the lease.
+        TwoLeaders,
+        /// The lease expires by the clock of each replica.
+        TrustTheClock,
+        /// Acknowledges events before they are sent.
+        AcknowledgeEarly,
+        /// Acknowledges events that could not be sent.
+        AcknowledgeFailures,
+        /// Deletes all events up to the last one that was acknowledged.
+        DeleteUpTo,
+        /// Never reads from the start again, nor late events.
+        ForgetLateEvents,
+        /// Goes on sending after the lease is lost.
+        SendAfterTheTerm,
+        /// Sends the events of a page in reverse order.
+        ReverseOrder,
+        /// Never renews or takes over a lease that another replica had.
+        KeepDeadLease,
+        /// Counts the lease from the reply instead of from before the request.
+        CountFromTheReply,
+        /// Deletes shipped events by their numbers alone.
+        DeleteByNumber,
+        /// Does not report that connections to the database are lost.
+        HideOutages,
+    }
 }
 
 struct World {
@@ -245,25 +246,6 @@ impl Scenario for Plan {
         let are_graceful = self.faults.iter().all(|fault| matches!(fault.kind, FaultKind::Stop(_)));
         (tables.broken_promises(are_graceful), world.history.take())
     }
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &[
-        Self::ReadUncommitted,
-        Self::IgnoreGaps,
-        Self::TwoLeaders,
-        Self::TrustTheClock,
-        Self::AcknowledgeEarly,
-        Self::AcknowledgeFailures,
-        Self::DeleteUpTo,
-        Self::ForgetLateEvents,
-        Self::SendAfterTheTerm,
-        Self::ReverseOrder,
-        Self::KeepDeadLease,
-        Self::CountFromTheReply,
-        Self::DeleteByNumber,
-        Self::HideOutages,
-    ];
 }
 
 impl FaultKind {

@@ -10,7 +10,7 @@ use std::{
 
 use rand::{RngExt as _, rngs::StdRng};
 use sea_orm::DbErr;
-use simulator::{Chance, History, Mutants, Scenario, locked, random};
+use simulator::{Chance, History, Scenario, locked, random};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -85,43 +85,29 @@ enum FaultKind {
     Slow(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// Refunds wrong passwords.
-    RefundEverything,
-    /// Refunds nothing.
-    RefundNothing,
-    /// Draws by the clock of each replica.
-    TrustReplicaClocks,
-    /// Draws from exhausted budgets: only the read before decides.
-    DrawWithoutCheck,
-    /// Draws from the first budget only.
-    DrawOnce,
-    /// Stores one budget for all networks.
-    ShareBudgets,
-    /// Knows no network.
-    ForgetNetworks,
-    /// Knows every network.
-    KnowEveryNetwork,
-    /// Deletes budgets that are not full.
-    DeleteBudgets,
-    /// Deletes no budget.
-    KeepBudgets,
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &[
-        Self::RefundEverything,
-        Self::RefundNothing,
-        Self::TrustReplicaClocks,
-        Self::DrawWithoutCheck,
-        Self::DrawOnce,
-        Self::ShareBudgets,
-        Self::ForgetNetworks,
-        Self::KnowEveryNetwork,
-        Self::DeleteBudgets,
-        Self::KeepBudgets,
-    ];
+simulator::mutants! {
+    pub(crate) enum Mutant {
+        /// Refunds wrong passwords.
+        RefundEverything,
+        /// Refunds nothing.
+        RefundNothing,
+        /// Draws by the clock of each replica.
+        TrustReplicaClocks,
+        /// Draws from exhausted budgets: only the read before decides.
+        DrawWithoutCheck,
+        /// Draws from the first budget only.
+        DrawOnce,
+        /// Stores one budget for all networks.
+        ShareBudgets,
+        /// Knows no network.
+        ForgetNetworks,
+        /// Knows every network.
+        KnowEveryNetwork,
+        /// Deletes budgets that are not full.
+        DeleteBudgets,
+        /// Deletes no budget.
+        KeepBudgets,
+    }
 }
 
 impl Scenario for Plan {

@@ -9,7 +9,7 @@ mod sender;
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Mutants, Scenario, random};
+use simulator::{Scenario, random};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -117,46 +117,31 @@ enum FaultKind {
     StopSender(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// The Kafka client reports records that Kafka has not stored.
-    ReportUnstored,
-    /// The Kafka client reports failures as stored.
-    ReportFailuresAsStored,
-    /// The Kafka client reports refused records as unavailable.
-    ReportRefusedAsUnavailable,
-    /// The Kafka client reports temporary failures as refused.
-    ReportUnavailableAsRefused,
-    /// The Kafka client goes on after a refused batch.
-    ContinueAfterRefusal,
-    /// The Kafka client writes the last record first.
-    ReverseQueue,
-    /// The Kafka client never reports purged records, and keeps them.
-    PurgeNothing,
-    /// The Kafka client has no fatal errors.
-    HideFatalErrors,
-    /// The transport loses requests.
-    LoseRequests,
-    /// The transport loses the names of refused events.
-    HideRefused,
-    /// The transport raises acknowledgements.
-    AcknowledgeAhead,
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &[
-        Self::ReportUnstored,
-        Self::ReportFailuresAsStored,
-        Self::ReportRefusedAsUnavailable,
-        Self::ReportUnavailableAsRefused,
-        Self::ContinueAfterRefusal,
-        Self::ReverseQueue,
-        Self::PurgeNothing,
-        Self::HideFatalErrors,
-        Self::LoseRequests,
-        Self::HideRefused,
-        Self::AcknowledgeAhead,
-    ];
+simulator::mutants! {
+    pub(crate) enum Mutant {
+        /// The Kafka client reports records that Kafka has not stored.
+        ReportUnstored,
+        /// The Kafka client reports failures as stored.
+        ReportFailuresAsStored,
+        /// The Kafka client reports refused records as unavailable.
+        ReportRefusedAsUnavailable,
+        /// The Kafka client reports temporary failures as refused.
+        ReportUnavailableAsRefused,
+        /// The Kafka client goes on after a refused batch.
+        ContinueAfterRefusal,
+        /// The Kafka client writes the last record first.
+        ReverseQueue,
+        /// The Kafka client never reports purged records, and keeps them.
+        PurgeNothing,
+        /// The Kafka client has no fatal errors.
+        HideFatalErrors,
+        /// The transport loses requests.
+        LoseRequests,
+        /// The transport loses the names of refused events.
+        HideRefused,
+        /// The transport raises acknowledgements.
+        AcknowledgeAhead,
+    }
 }
 
 impl Scenario for Plan {

@@ -13,22 +13,21 @@ use std::{
     time::Duration,
 };
 
-use pbjson_types::Timestamp;
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Chance, History, Mutants, Scenario, locked, random};
+use simulator::{Chance, History, Scenario, locked, random};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::{service::Replicas, source::Source};
 use crate::{
     client::{ShipOptions, ship::ship_to},
-    proto::{Level, LogMessage},
+    proto::LogMessage,
     rules::{MAX_REQUEST_BYTES, REQUEST_OVERHEAD},
+    simulation::{id, message},
 };
 
 /// No write and no fault starts later.
@@ -97,49 +96,33 @@ enum FaultKind {
     AcknowledgeTooMuch(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// The service acknowledges a request that Kafka has not stored.
-    AcknowledgeUnstored,
-    /// The service does not name refused events.
-    HideRefused,
-    /// The service refuses requests whose events are valid.
-    RefuseValidRequests,
-    /// The service names valid events as refused.
-    RefuseValidEvents,
-    /// The service stores the events of a request in reverse order.
-    ReverseRequests,
-    /// The source skips events.
-    SkipEvents,
-    /// The source returns each event once only.
-    ReadOnce,
-    /// The source acknowledges everything that it has.
-    AcknowledgeAll,
-    /// The source loses dead letters.
-    LoseDeadLetters,
-    /// The service refuses a request, and does not name the message.
-    HideViolations,
-    /// The service refuses the requests after a refused one.
-    RefuseNeighbours,
-    /// The sender has one more request in flight than it may have.
-    WidenWindow,
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &[
-        Self::AcknowledgeUnstored,
-        Self::HideRefused,
-        Self::RefuseValidRequests,
-        Self::RefuseValidEvents,
-        Self::ReverseRequests,
-        Self::SkipEvents,
-        Self::ReadOnce,
-        Self::AcknowledgeAll,
-        Self::LoseDeadLetters,
-        Self::HideViolations,
-        Self::RefuseNeighbours,
-        Self::WidenWindow,
-    ];
+simulator::mutants! {
+    pub(crate) enum Mutant {
+        /// The service acknowledges a request that Kafka has not stored.
+        AcknowledgeUnstored,
+        /// The service does not name refused events.
+        HideRefused,
+        /// The service refuses requests whose events are valid.
+        RefuseValidRequests,
+        /// The service names valid events as refused.
+        RefuseValidEvents,
+        /// The service stores the events of a request in reverse order.
+        ReverseRequests,
+        /// The source skips events.
+        SkipEvents,
+        /// The source returns each event once only.
+        ReadOnce,
+        /// The source acknowledges everything that it has.
+        AcknowledgeAll,
+        /// The source loses dead letters.
+        LoseDeadLetters,
+        /// The service refuses a request, and does not name the message.
+        HideViolations,
+        /// The service refuses the requests after a refused one.
+        RefuseNeighbours,
+        /// The sender has one more request in flight than it may have.
+        WidenWindow,
+    }
 }
 
 impl Scenario for Plan {
@@ -365,21 +348,9 @@ impl World {
     }
 
     fn write(&self, position: u64, event: &Event) {
-        let message = LogMessage {
-            id: if event.kind == EventKind::Invalid {
-                format!("{position}")
-            } else {
-                Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(position))
-                    .to_string()
-            },
-            time: Some(Timestamp { seconds: 1_800_000_000, nanos: 0 }),
-            service: "db".to_owned(),
-            instance: "simulated".to_owned(),
-            level: Level::Info.into(),
-            event: "user_updated".to_owned(),
-            actor: "anonymous".to_owned(),
-            ..LogMessage::default()
-        };
+        let is_invalid = event.kind == EventKind::Invalid;
+        let id = if is_invalid { position.to_string() } else { id(position) };
+        let message = LogMessage { id, ..message() };
         let mut state = locked(&self.state);
         state.positions.insert(message.id.clone(), position);
         state.events.insert(position, (message, event.kind, event.subject));

@@ -8,7 +8,7 @@ mod settled;
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Mutants, Scenario, random};
+use simulator::{Scenario, random};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout},
@@ -119,46 +119,31 @@ enum FaultKind {
     Crowd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// Reports calls with an unknown outcome as not processed.
-    ReportLostAsUnprocessed,
-    /// Reports calls that were not processed as lost.
-    ReportUnprocessedAsLost,
-    /// Calls everything idempotent.
-    CallEverythingIdempotent,
-    /// Gives calls more time than their deadline.
-    ExtendDeadlines,
-    /// Reports every replica as healthy.
-    SkipHealthChecks,
-    /// Does not notice that a connection ended.
-    IgnoreClosed,
-    /// Does not notice that a replica is not trusted any more.
-    IgnoreDistrust,
-    /// Never gives up connecting.
-    ConnectForever,
-    /// Resolves each name once.
-    ResolveOnce,
-    /// Returns one address of each name.
-    ResolveOneAddress,
-    /// Never drops the guards of streams.
-    LeakGuards,
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &[
-        Self::ReportLostAsUnprocessed,
-        Self::ReportUnprocessedAsLost,
-        Self::CallEverythingIdempotent,
-        Self::ExtendDeadlines,
-        Self::SkipHealthChecks,
-        Self::IgnoreClosed,
-        Self::IgnoreDistrust,
-        Self::ConnectForever,
-        Self::ResolveOnce,
-        Self::ResolveOneAddress,
-        Self::LeakGuards,
-    ];
+simulator::mutants! {
+    pub(crate) enum Mutant {
+        /// Reports calls with an unknown outcome as not processed.
+        ReportLostAsUnprocessed,
+        /// Reports calls that were not processed as lost.
+        ReportUnprocessedAsLost,
+        /// Calls everything idempotent.
+        CallEverythingIdempotent,
+        /// Gives calls more time than their deadline.
+        ExtendDeadlines,
+        /// Reports every replica as healthy.
+        SkipHealthChecks,
+        /// Does not notice that a connection ended.
+        IgnoreClosed,
+        /// Does not notice that a replica is not trusted any more.
+        IgnoreDistrust,
+        /// Never gives up connecting.
+        ConnectForever,
+        /// Resolves each name once.
+        ResolveOnce,
+        /// Returns one address of each name.
+        ResolveOneAddress,
+        /// Never drops the guards of streams.
+        LeakGuards,
+    }
 }
 
 impl Scenario for Plan {

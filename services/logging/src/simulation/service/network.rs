@@ -7,7 +7,6 @@ use std::{
 };
 
 use merch_chassis::grpc::Role;
-use pbjson_types::Timestamp;
 use simulator::{Chance, History, locked};
 use tokio::{
     sync::{Notify, mpsc},
@@ -17,7 +16,6 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use uuid::Uuid;
 
 use super::{
     Event, EventKind, Fault, FaultKind, Mutant, Plan, SUBJECTS,
@@ -26,8 +24,9 @@ use super::{
 };
 use crate::{
     connection::{Connection, Security},
-    proto::{Level, LogMessage, StreamLogsRequest, StreamLogsResponse},
+    proto::{LogMessage, StreamLogsRequest, StreamLogsResponse},
     server::{Config, producer::KafkaProducer, stream},
+    simulation::{id, message},
 };
 
 /// A stopped replica ends after this time.
@@ -357,23 +356,5 @@ impl World {
         if !is_down && locked(&self.replicas[replica]).kafka.is_none() {
             self.start_replica(replica);
         }
-    }
-}
-
-/// Returns an id of an event or a user.
-pub(super) fn id(number: u64) -> String {
-    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number)).to_string()
-}
-
-/// Returns a valid event, except for its id.
-pub(super) fn message() -> LogMessage {
-    LogMessage {
-        time: Some(Timestamp { seconds: 1_700_000_000, nanos: 0 }),
-        service: "db".to_owned(),
-        instance: "simulated".to_owned(),
-        level: Level::Info.into(),
-        event: "user_updated".to_owned(),
-        actor: "anonymous".to_owned(),
-        ..LogMessage::default()
     }
 }

@@ -11,10 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{
-    EventKind, FaultKind, Mistake, Probe,
-    network::{World, id, message},
-};
+use super::{EventKind, FaultKind, Mistake, Probe, network::World};
 use crate::{
     client::{
         EventSource, ShipOptions, SourceError,
@@ -24,6 +21,7 @@ use crate::{
         },
     },
     proto::{LogMessage, StreamLogsRequest, StreamLogsResponse},
+    simulation::{id, message},
 };
 
 /// The first event of the first probe.

@@ -4,32 +4,36 @@ use std::{cell::Cell, path::Path};
 
 use super::crash_points::{self, Coverage};
 
-/// A fault, planted in the journal by `planted!`, or here if it only lacks a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::client::journal) enum Mutant {
-    AppendReturnsBeforeSync,
-    FailedSyncIgnored,
-    SegmentKeptAfterFailedSync,
-    SegmentOfKilledProcessKept,
-    /// Its name may not be durable.
-    UnsyncedSegmentOfKilledProcessKept,
-    TornTailKept,
-    ChecksumIgnored,
-    RecordNumberReused,
-    TailNotSynced,
-    SegmentNameNotSynced,
-    DirectoryNameNotSynced,
-    CheckpointTooHigh,
-    CheckpointInPlace,
-    CheckpointContentNotSynced,
-    CheckpointNameNotSynced,
-    KilledCheckpointNotSynced,
-    SegmentDeletedBeforeCheckpoint,
-    RetainedSegmentDeleted,
-    ClearedWithoutCheckpoint,
-    DeadLetterNameNotSynced,
-    TornDeadLetterContinued,
-    FailedDeadLetterKept,
+simulator::mutants! {
+    /// A fault, planted in the journal by `planted!`, or here if it only lacks a sync.
+    pub(in crate::client::journal) enum Mutant {
+        AppendReturnsBeforeSync,
+        FailedSyncIgnored,
+        SegmentKeptAfterFailedSync,
+        SegmentOfKilledProcessKept,
+        /// Its name may not be durable.
+        UnsyncedSegmentOfKilledProcessKept,
+        TornTailKept,
+        ChecksumIgnored,
+        RecordNumberReused,
+        TailNotSynced,
+        SegmentNameNotSynced,
+        DirectoryNameNotSynced,
+        CheckpointTooHigh,
+        CheckpointInPlace,
+        CheckpointContentNotSynced,
+        CheckpointNameNotSynced,
+        KilledCheckpointNotSynced,
+        SegmentDeletedBeforeCheckpoint,
+        RetainedSegmentDeleted,
+        ClearedWithoutCheckpoint,
+        DeadLetterNameNotSynced,
+        TornDeadLetterContinued,
+    }
+    not found by seeds {
+        /// Of many disk errors, it needs exactly one.
+        FailedDeadLetterKept,
+    }
 }
 
 use Mutant::*;
@@ -66,31 +70,6 @@ const MUTANTS: &[(Mutant, FoundBy)] = &[
     (DeadLetterNameNotSynced, Crash("dead letters")),
     (TornDeadLetterContinued, Crash("dead letters")),
     (FailedDeadLetterKept, DiskError("dead letters")),
-];
-
-/// Those that seeds find. Of many disk errors, `FailedDeadLetterKept` needs exactly one.
-pub(super) const FOUND_BY_SEEDS: [Mutant; 21] = [
-    AppendReturnsBeforeSync,
-    FailedSyncIgnored,
-    SegmentKeptAfterFailedSync,
-    SegmentOfKilledProcessKept,
-    UnsyncedSegmentOfKilledProcessKept,
-    TornTailKept,
-    ChecksumIgnored,
-    RecordNumberReused,
-    TailNotSynced,
-    SegmentNameNotSynced,
-    DirectoryNameNotSynced,
-    CheckpointTooHigh,
-    CheckpointInPlace,
-    CheckpointContentNotSynced,
-    CheckpointNameNotSynced,
-    KilledCheckpointNotSynced,
-    SegmentDeletedBeforeCheckpoint,
-    RetainedSegmentDeleted,
-    ClearedWithoutCheckpoint,
-    DeadLetterNameNotSynced,
-    TornDeadLetterContinued,
 ];
 
 thread_local! {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Mutants, Scenario, random};
+use simulator::{Scenario, random};
 
 use super::{
     JournalOptions, Mutant, mutants,
@@ -190,10 +190,6 @@ impl Action {
         }
         Self { id, step, crash, faults }
     }
-}
-
-impl Mutants for Mutant {
-    const ALL: &'static [Self] = &mutants::FOUND_BY_SEEDS;
 }
 
 simulator::simulations!(
