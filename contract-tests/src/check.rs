@@ -181,9 +181,7 @@ impl Document {
             }
             headers::check_allow(&declared, self.undeclared_members(), exchange, faults);
         }
-        if exchange.method != "HEAD" {
-            problem::check(self, exchange, sent, faults);
-        }
+        problem::check(self, exchange, sent, faults);
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) fn check(
     sent: &RequestContext<'_>,
     faults: &mut Vec<String>,
 ) {
+    if exchange.method == "HEAD" {
+        return body::check_absent(exchange, faults);
+    }
     match single_header(exchange.headers, "content-type") {
         Ok(media_type) => {
             let essence = media_type.split(';').next().unwrap_or_default().trim();

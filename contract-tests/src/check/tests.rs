@@ -335,6 +335,22 @@ fn malformed_requests_need_not_echo_id_or_path() {
 }
 
 #[test]
+fn refused_head_requests_have_no_body() {
+    let malformed = RequestContext { malformed: true, ..RequestContext::default() };
+    for (path, status, sent) in [
+        ("/orders/x", 400, malformed),
+        ("/orders/x", 431, RequestContext::default()),
+        ("/nowhere", 404, RequestContext::default()),
+    ] {
+        let exchange =
+            Exchange { method: "HEAD", path, status, headers: &headers(&[PROBLEM]), body: b"" };
+        assert_eq!(DOCUMENT.check_with_request(&exchange, &sent), Vec::<String>::new(), "{path}");
+        let with_body = Exchange { body: b"{}", ..exchange };
+        assert_ne!(DOCUMENT.check_with_request(&with_body, &sent), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn echoed_passwords_are_detected() {
     let secrets = ["correct horse".to_owned(), "x".to_owned(), "with \"quotes\"".to_owned()];
     let sent = RequestContext { secrets: &secrets, ..RequestContext::default() };
