@@ -60,14 +60,51 @@ pub(super) fn read(reader: &mut impl Read, left: u64) -> io::Result<RecordRead> 
     }
 }
 
-/// Returns whether a valid record starts at any offset.
+/// Returns whether a valid record starts at any offset. Takes linear time, also if most offsets look
+/// like the header of a long record.
 pub(super) fn contains_record(bytes: &[u8]) -> bool {
+    let checksums = Prefixes::new(bytes);
     (0..bytes.len()).any(|at| {
         let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() else { return false };
         parse_header(header).is_some_and(|(length, expected)| {
-            rest.get(..length).is_some_and(|payload| checksum(&header[..4], payload) == expected)
+            let start = at + HEADER;
+            length <= rest.len() && checksums.of(&header[..4], start, start + length) == expected
         })
     })
+}
+
+/// The checksums of the starts of some bytes, from which that of any part follows.
+struct Prefixes<'a> {
+    bytes: &'a [u8],
+    /// Of the bytes before each multiple of [`Self::STEP`].
+    checksums: Vec<u32>,
+}
+
+impl<'a> Prefixes<'a> {
+    const STEP: usize = 64;
+
+    fn new(bytes: &'a [u8]) -> Self {
+        let mut checksums = vec![0];
+        for step in bytes.chunks(Self::STEP) {
+            checksums.push(extend(checksums[checksums.len() - 1], step));
+        }
+        Self { bytes, checksums }
+    }
+
+    fn before(&self, end: usize) -> u32 {
+        let step = end / Self::STEP;
+        extend(self.checksums[step], &self.bytes[step * Self::STEP..end])
+    }
+
+    /// Returns the checksum of the length and a part. CRC-32 is linear: that of two parts together is
+    /// the first one, shifted by the length of the second part, XOR the second one.
+    fn of(&self, length: &[u8], start: usize, end: usize) -> u32 {
+        let first = extend(0, length) ^ self.before(start);
+        let mut both = crc32fast::Hasher::new_with_initial(first);
+        let second = (self.before(end), (end - start) as u64);
+        both.combine(&crc32fast::Hasher::new_with_initial_len(second.0, second.1));
+        both.finalize()
+    }
 }
 
 /// Returns the length, if valid, and the checksum.
@@ -80,15 +117,28 @@ fn parse_header(header: &[u8; HEADER]) -> Option<(usize, u32)> {
 }
 
 fn checksum(length: &[u8], payload: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(length);
-    hasher.update(payload);
+    extend(extend(0, length), payload)
+}
+
+/// Returns the checksum of the bytes with this checksum and of those that follow.
+fn extend(checksum: u32, bytes: &[u8]) -> u32 {
+    #[cfg(test)]
+    tests::HASHED.with(|hashed| hashed.set(hashed.get() + bytes.len()));
+    let mut hasher = crc32fast::Hasher::new_with_initial(checksum);
+    hasher.update(bytes);
     hasher.finalize()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// Bytes that checksums have read.
+        pub(super) static HASHED: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn incomplete_and_corrupt_records_are_detected() {
@@ -109,5 +159,15 @@ mod tests {
             assert!(matches!(read_all(&corrupt), RecordRead::Corrupt(_)), "{bit}");
         }
         assert!(contains_record(&[&[1, 2, 3], record.as_slice(), &[4]].concat()));
+    }
+
+    #[test]
+    fn search_reads_each_byte_a_bounded_number_of_times() {
+        // Three of four offsets are a valid length; one is half of the bytes.
+        let bytes = [0, 0, 8, 0].repeat(1024 * 1024 / 4);
+        HASHED.set(0);
+        assert!(!contains_record(&bytes));
+        let hashed = HASHED.get();
+        assert!(hashed <= 128 * bytes.len(), "{hashed} bytes for {}", bytes.len());
     }
 }
