@@ -438,12 +438,13 @@ impl Shared {
     }
 
     fn clear(&self) -> io::Result<bool> {
-        let (last, firsts) = match self.segments() {
+        let (last, on_disk, firsts) = match self.segments() {
             segments if segments.backlog() > 0 => return Ok(false),
-            segments => (segments.last(), segments.first_records()),
+            segments => (segments.last(), segments.checkpoint(), segments.first_records()),
         };
-        // Record numbers continue from the checkpoint, which is behind after a failed write.
-        if !planted!(ClearedWithoutCheckpoint) {
+        // Record numbers continue from the checkpoint, which is behind after a failed write. A full
+        // disk refuses another one.
+        if on_disk < last && !planted!(ClearedWithoutCheckpoint) {
             checkpoint::write(&*self.disk, &self.dir, last)?;
         }
         for first in firsts {

@@ -117,6 +117,11 @@ impl Segments {
         self.durable
     }
 
+    /// Returns the number in the checkpoint file.
+    pub(super) fn checkpoint(&self) -> u64 {
+        self.acknowledged
+    }
+
     pub(super) fn add_segment(&mut self, first: u64) {
         self.segments_by_first.insert(first, 0);
     }

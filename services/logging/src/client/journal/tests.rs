@@ -10,7 +10,7 @@ mod simulation;
 use merch_chassis::file_permissions::parent_dir;
 
 pub(super) use self::mutants::{Mutant, is_planted};
-use self::sim_disk::{Fault, SimDisk};
+use self::sim_disk::{Fault, Operation, SimDisk};
 use super::*;
 
 fn event(message: &str) -> LogMessage {
@@ -53,6 +53,37 @@ async fn failed_fsync_fails_the_append_and_starts_a_segment() {
     assert_eq!(messages(&journal).await, ["one", "two"]);
     drop(journal);
     assert_eq!(messages(&open()).await, ["one", "two"]);
+}
+
+/// A full disk only deletes.
+#[tokio::test]
+async fn acknowledged_journal_is_cleared_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SimDisk::new(false);
+    disk.create_dir(dir.path()).unwrap();
+    let open = || {
+        let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
+        let options = JournalOptions::default();
+        Journal::open_locked(Arc::new(disk.clone()), dir.path().to_owned(), lock, options).unwrap()
+    };
+    let journal = open();
+    journal.append(event("one")).await.unwrap();
+    let events = journal.read(None, 10).await.unwrap();
+    let positions: Vec<JournalPosition> =
+        events.into_iter().map(|(position, _)| position).collect();
+    journal.acknowledge(&positions).await.unwrap();
+
+    let before = disk.operations().len();
+    assert!(journal.clear().unwrap());
+    let operations = disk.operations().split_off(before);
+    let is_write = |operation: &Operation| matches!(operation, Operation::Write(_));
+    assert!(!operations.iter().any(is_write), "{operations:?}");
+
+    // Record numbers continue.
+    let journal = open();
+    journal.append(event("two")).await.unwrap();
+    assert_eq!(segments::list(&disk, dir.path()).unwrap(), [2]);
+    assert_eq!(messages(&journal).await, ["two"]);
 }
 
 #[tokio::test]
