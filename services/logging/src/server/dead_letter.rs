@@ -60,7 +60,9 @@ async fn write<C: KafkaClients>(
 ) -> BatchResult {
     let replaced =
         || BatchFailure { reason: "the Kafka producer was replaced".to_owned(), isolate: None };
-    let result = kafka.session().produce(records).await.ok_or_else(replaced)?;
+    let mut session = kafka.session();
+    let permit = session.reserve(&records).await;
+    let result = session.produce(records, permit).await.ok_or_else(replaced)?;
     result.await.unwrap_or_else(|_| Err(replaced()))
 }
 

@@ -212,13 +212,18 @@ impl KafkaProducer {
 }
 
 impl<C: KafkaClients> ProducerSession<C> {
-    /// Enqueues a batch in order once the queue has capacity. Returns `None` if an earlier batch
-    /// failed, which ends the session.
+    /// Waits until the queue has capacity for a batch.
+    pub(super) async fn reserve(&self, records: &[ProducerRecord]) -> Option<OwnedSemaphorePermit> {
+        self.kafka.acquire_bytes(records).await
+    }
+
+    /// Enqueues a batch in order. Returns `None` if an earlier batch failed, which ends the session.
+    /// If it is dropped outside of the batched mode, Kafka may store a part of the batch.
     pub(super) async fn produce(
         &mut self,
         records: Vec<ProducerRecord>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Option<oneshot::Receiver<BatchResult>> {
-        let permit = self.kafka.acquire_bytes(&records).await;
         if self.active.upgrade()?.mode == ProduceMode::Batched {
             return self.enqueue(records, permit);
         }

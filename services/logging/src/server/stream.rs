@@ -89,12 +89,13 @@ async fn receive<C: KafkaClients>(
         let records =
             check(request, expected, sender).map_err(|violations| invalid(&violations))?;
         expected += 1;
-        let produced = tokio::select! {
+        let permit = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Err(shutting_down()),
-            produced = session.produce(records) => produced,
+            permit = session.reserve(&records) => permit,
         };
-        let Some(result) = produced else {
+        // The shutdown waits for it, because Kafka may have stored a part of the request.
+        let Some(result) = session.produce(records, permit).await else {
             return Err(unavailable(
                 "Kafka did not store an earlier request; send unacknowledged events again",
             ));
@@ -257,4 +258,107 @@ fn invalid(violations: &[Violation]) -> Status {
         message,
         ErrorDetails::with_bad_request(fields),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use merch_chassis::StartError;
+    use rdkafka::error::KafkaError;
+    use tokio::sync::Notify;
+    use tokio_stream::wrappers::ReceiverStream;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        client::event::{Origin, event_name},
+        connection::{Connection, KafkaContext, Security},
+        proto::Level,
+        server::{
+            Config,
+            batch::{Batch, ProduceMode},
+            kafka_client::KafkaClient,
+        },
+    };
+
+    /// Stores a record when the test says so.
+    #[derive(Clone, Default)]
+    struct SlowKafka(Arc<(Mutex<Vec<Arc<Batch>>>, Notify)>);
+
+    impl KafkaClients for SlowKafka {
+        type Client = Self;
+
+        fn create(&self, _: &Config, _: KafkaContext, _: ProduceMode) -> Result<Self, StartError> {
+            Ok(self.clone())
+        }
+
+        fn run_in_background(&self, task: impl Fn() + Send + Sync + 'static) {
+            task();
+        }
+    }
+
+    impl KafkaClient for SlowKafka {
+        fn send(
+            &self,
+            _: &str,
+            _: ProducerRecord,
+            batch: &Arc<Batch>,
+        ) -> Result<(), (KafkaError, Vec<u8>)> {
+            self.0.0.lock().unwrap().push(Arc::clone(batch));
+            self.0.1.notify_one();
+            Ok(())
+        }
+
+        fn purge(&self) {}
+
+        fn fatal_error(&self) -> Option<String> {
+            None
+        }
+    }
+
+    impl SlowKafka {
+        async fn next_record(&self) -> Arc<Batch> {
+            loop {
+                let sent = self.0.0.lock().unwrap().pop();
+                match sent {
+                    Some(batch) => return batch,
+                    None => self.0.1.notified().await,
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn shutdown_waits_for_a_request_that_is_stored_in_part() {
+        let (clients, shutdown) = (SlowKafka::default(), CancellationToken::new());
+        let config =
+            Config::new(Connection { brokers: String::new(), security: Security::Plaintext });
+        let kafka = Arc::new(KafkaProducer::new(config, clients.clone()).unwrap());
+        kafka.isolate(ProduceMode::Single, "a test");
+        let (requests, inbound) = mpsc::channel(1);
+        let (responses, mut answers) = mpsc::channel(1);
+        let inbound = ReceiverStream::new(inbound);
+        tokio::spawn(serve(None, inbound, responses, kafka, shutdown.clone()));
+
+        // Records of one key, so that the second waits for the first.
+        let (origin, user) = (Origin::new("api"), Uuid::now_v7());
+        let event = || {
+            let event = origin.event(Level::Info, event_name::USER_LOGGED_IN, "A user logged in.");
+            event.on_user(user).by_user(user).build()
+        };
+        let request = StreamLogsRequest { sequence: 1, messages: vec![event(), event()] };
+        requests.send(Ok(request)).await.unwrap();
+        let first = clients.next_record().await;
+        shutdown.cancel();
+        tokio::spawn(async move {
+            first.delivered(1);
+            clients.next_record().await.delivered(1);
+        });
+
+        let answer = answers.recv().await.unwrap();
+        assert_eq!(answer.map(|response| response.acknowledged_sequence).ok(), Some(1));
+        let end = answers.recv().await.unwrap().unwrap_err();
+        assert_eq!(end.code(), Code::Unavailable);
+    }
 }
