@@ -14,6 +14,7 @@ mod m20260301_000003_many_replicas;
 mod m20260301_000004_admin_requests;
 mod m20261130_000005_known_networks;
 mod m20261130_000006_versions_of_a_new_database;
+mod m20261201_000007_budget_draws;
 mod versions;
 
 use sea_orm_migration::prelude::MigrationTrait;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260301_000004_admin_requests::Migration),
             Box::new(m20261130_000005_known_networks::Migration),
             Box::new(m20261130_000006_versions_of_a_new_database::Migration),
+            Box::new(m20261201_000007_budget_draws::Migration),
         ]
     }
 }

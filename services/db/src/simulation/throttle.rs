@@ -107,6 +107,8 @@ simulator::mutants! {
         DeleteBudgets,
         /// Deletes no budget.
         KeepBudgets,
+        /// Takes the time since the clock was set back for checks that were drawn.
+        ForgetDraws,
     }
 }
 
@@ -228,8 +230,8 @@ impl Scenario for Plan {
             }
         }
         world.check_guesses();
-        // Until each budget is full, also by a clock that was set back.
-        sleep(world.until_all_are_full() + HOUSEKEEPING).await;
+        // A budget may recover from the next round on, and be deleted a round after it is full.
+        sleep(world.until_all_are_full() + 2 * HOUSEKEEPING).await;
         housekeeping.abort();
         let left = locked(&world.state).budgets.len();
         if left > 0 {
@@ -262,10 +264,23 @@ fn network(number: u8) -> String {
     format!("192.0.2.{number}")
 }
 
+/// A row of the table, by the database's clock.
+#[derive(Clone, Copy)]
+struct Budget {
+    whole_at: i64,
+    drawn_at: i64,
+}
+
+impl Budget {
+    /// How much later the budget is full.
+    fn ahead(self, now: i64) -> i64 {
+        self.whole_at - self.drawn_at.max(now)
+    }
+}
+
 #[derive(Default)]
 struct State {
-    /// When each budget is full, by the database's clock.
-    budgets: BTreeMap<BudgetKey, i64>,
+    budgets: BTreeMap<BudgetKey, Budget>,
     /// When a network was seen.
     known: BTreeMap<(Uuid, String), i64>,
     /// Seconds that the database's clock was moved.
@@ -368,18 +383,13 @@ impl World {
             attacks.iter().any(|attack| attack.account == account && attack.first_network == HOME);
         let state = locked(&self.state);
         let unrefunded = state.unrefunded.get(&account).copied().unwrap_or(0);
-        // A stored budget can pass for an exhausted one, for one period.
-        let was_set_back = state.steps.iter().any(|(_, seconds)| *seconds < 0);
         let running = state
             .at_home
             .iter()
             .filter(|(at, at_home)| *at_home == account && at.elapsed() < Duration::from_secs(60));
         // Of which this is one.
         let draws = (unrefunded + running.count()).saturating_sub(1);
-        network == HOME
-            && !has_strangers
-            && !was_set_back
-            && draws < log_ins.per_network.burst.get() as usize
+        network == HOME && !has_strangers && draws < log_ins.per_network.burst.get() as usize
     }
 
     async fn attack(self: &Arc<Self>, attack: &Attack) {
@@ -470,18 +480,22 @@ impl World {
         self.history.note(format!("over: {kind:?}"));
     }
 
-    /// Deletes budgets that are full.
+    /// As the statements REBASE and DELETE_FULL.
     fn keep_house(&self) {
         let now = self.now(0);
         let (deletes, keeps) = (self.has(Mutant::DeleteBudgets), self.has(Mutant::KeepBudgets));
         let mut state = locked(&self.state);
-        state.budgets.retain(|_, whole_at| (*whole_at >= now && !deletes) || keeps);
+        for budget in state.budgets.values_mut().filter(|budget| budget.drawn_at > now) {
+            *budget = Budget { whole_at: now + budget.ahead(now), drawn_at: now };
+        }
+        state.budgets.retain(|_, budget| (budget.whole_at >= now && !deletes) || keeps);
     }
 
     fn until_all_are_full(&self) -> Duration {
         let now = self.now(0);
-        let last = locked(&self.state).budgets.values().copied().max().unwrap_or(now);
-        Duration::from_micros(u64::try_from(last - now).unwrap_or(0) + 1_000_000)
+        let state = locked(&self.state);
+        let last = state.budgets.values().map(|budget| budget.ahead(now)).max().unwrap_or(0);
+        Duration::from_micros(u64::try_from(last).unwrap_or(0) + 1_000_000)
     }
 
     /// In no time were there more guesses than a budget allows.
@@ -514,12 +528,16 @@ impl World {
         }
     }
 
-    /// Each jump of the clock fills a budget at most once.
+    /// Each jump of the clock into the future fills a budget at most once.
     fn most_guesses(&self, rate: Rate, first: Instant, last: Instant) -> usize {
         let state = locked(&self.state);
         // A guess comes up to this much after its reservation.
         let late = Duration::from_secs(12);
-        let jumps = state.steps.iter().filter(|(at, _)| *at + late >= first && *at <= last).count();
+        let jumps = state
+            .steps
+            .iter()
+            .filter(|(at, seconds)| *seconds > 0 && *at + late >= first && *at <= last)
+            .count();
         let periods = (last - first + late).as_micros() / rate.period.as_micros();
         let burst = rate.burst.get() as usize;
         burst * (1 + jumps)
@@ -546,9 +564,9 @@ impl Replica<'_> {
         let mut state = locked(&self.world.state);
         for (key, gcra) in reservation.budgets(&self.world.plan.log_ins) {
             let key = self.key(&key);
-            let Some(whole_at) = state.budgets.get_mut(&key) else { continue };
-            *whole_at -= gcra.emission_interval;
-            if *whole_at <= now {
+            let Some(budget) = state.budgets.get_mut(&key) else { continue };
+            budget.whole_at -= gcra.emission_interval;
+            if budget.ahead(now) <= 0 {
                 state.budgets.remove(&key);
             }
         }
@@ -561,15 +579,17 @@ impl Replica<'_> {
         let mut state = locked(&self.world.state);
         let mut after = Vec::new();
         for (key, gcra) in drawn {
-            let whole_at = state.budgets.get(&self.key(key)).copied().unwrap_or(now);
-            let is_plausible = whole_at <= now + gcra.max_ahead();
-            let is_exhausted = whole_at > now + gcra.burst_tolerance && is_plausible;
+            let ahead = state.budgets.get(&self.key(key)).map_or(0, |budget| budget.ahead(now));
+            let is_plausible = ahead <= gcra.max_ahead();
+            let is_exhausted = ahead > gcra.burst_tolerance && is_plausible;
             if is_exhausted && !self.world.has(Mutant::DrawWithoutCheck) {
                 let wait = Duration::from_micros(gcra.emission_interval.unsigned_abs());
                 return Err(Failure::TooManyLogIns(wait));
             }
-            let from = if is_plausible { whole_at.max(now) } else { now };
-            after.push((self.key(key), from + gcra.emission_interval));
+            let owed = if is_plausible { ahead.max(0) } else { 0 };
+            let whole_at = now + owed + gcra.emission_interval;
+            let drawn_at = if self.world.has(Mutant::ForgetDraws) { 0 } else { now };
+            after.push((self.key(key), Budget { whole_at, drawn_at }));
         }
         state.budgets.extend(after);
         Ok(())
@@ -608,8 +628,8 @@ impl Budgets for Replica<'_> {
     async fn ahead(&self, key: &BudgetKey) -> Result<Option<i64>, Failure> {
         self.world.travel().await;
         let now = self.world.now(self.replica);
-        let whole_at = locked(&self.world.state).budgets.get(&self.key(key)).copied();
-        Ok(whole_at.map(|whole_at| whole_at - now))
+        let budget = locked(&self.world.state).budgets.get(&self.key(key)).copied();
+        Ok(budget.map(|budget| budget.ahead(now)))
     }
 
     async fn draw(&self, budgets: &[(BudgetKey, Gcra)]) -> Result<(), Failure> {

@@ -1,9 +1,10 @@
 //! Budgets of password checks, in the database, so that all replicas share them.
 //!
 //! Each check draws from the account's budget at the client's network and, unless the account is
-//! known there, from its budget over all networks (`docs/identity.md`). A budget is one number, the
-//! time at which it is full again: the generic cell rate algorithm (GCRA). A check is reserved
-//! before the password is hashed, and refunded if the password was right or not hashed.
+//! known there, from its budget over all networks (`docs/identity.md`). A budget is the time at
+//! which it is full again: the generic cell rate algorithm (GCRA). The time of the last draw limits
+//! what a budget owes after the clock is set back. A check is reserved before the password is
+//! hashed, and refunded if the password was right or not hashed.
 //!
 //! A name without a user has budgets, too, so that refusals do not reveal which names exist. A
 //! refused check writes nothing; a reserved one costs a hash. So the hash pools of all replicas
@@ -25,96 +26,120 @@ use crate::{
 };
 
 /// Microseconds; more than a clock adjustment. A time further ahead than any check can cause counts
-/// as full: the clock was set back or the rate changed.
+/// as full: the rate changed, or an earlier release drew from the budget before the clock was set
+/// back.
 const SLACK: i64 = 1_000_000;
 const KEY_BYTES: usize = 32;
 
 /// Names a budget.
 pub(crate) type BudgetKey = [u8; KEY_BYTES];
 
-/// Microseconds from now until the budget `$1` is full.
+/// Microseconds from now until the budget `$1` is full, at most those when it was last drawn from.
 const SELECT_AHEAD: Sql = Sql {
     postgres: concat!(
         "
-        SELECT whole_at - ",
+        SELECT whole_at - greatest(",
         now_micros!(postgres),
-        " AS ahead
+        ", drawn_at) AS ahead
         FROM log_in_attempts
         WHERE name_digest = $1",
     ),
     sqlite: concat!(
         "
-        SELECT whole_at - ",
+        SELECT whole_at - max(",
         now_micros!(sqlite),
-        " AS ahead
+        ", drawn_at) AS ahead
         FROM log_in_attempts
         WHERE name_digest = $1",
     ),
 };
 /// `$1` the budget, `$2` the emission interval, `$3` the burst tolerance, `$4` the greatest
-/// plausible distance of `whole_at` from now.
+/// plausible distance of `whole_at` from now. `excluded` is a first draw, now.
 const DRAW: Sql = Sql {
     postgres: concat!(
         "
-        INSERT INTO log_in_attempts AS a (name_digest, whole_at)
+        INSERT INTO log_in_attempts AS a (name_digest, whole_at, drawn_at)
         VALUES ($1, ",
         now_micros!(postgres),
-        " + $2)
-        ON CONFLICT (name_digest) DO UPDATE
-        SET whole_at = $2 + CASE
-            WHEN a.whole_at > ",
-        now_micros!(postgres),
-        " + $4 THEN ",
-        now_micros!(postgres),
-        "
-            ELSE greatest(a.whole_at, ",
+        " + $2, ",
         now_micros!(postgres),
         ")
-        END
-        WHERE NOT (a.whole_at > ",
-        now_micros!(postgres),
-        " + $3 AND a.whole_at <= ",
-        now_micros!(postgres),
-        " + $4)",
+        ON CONFLICT (name_digest) DO UPDATE
+        SET whole_at = excluded.whole_at + CASE
+            WHEN a.whole_at - greatest(a.drawn_at, excluded.drawn_at) > $4 THEN 0
+            ELSE greatest(a.whole_at - greatest(a.drawn_at, excluded.drawn_at), 0)
+        END,
+            drawn_at = excluded.drawn_at
+        WHERE NOT (a.whole_at - greatest(a.drawn_at, excluded.drawn_at) > $3
+            AND a.whole_at - greatest(a.drawn_at, excluded.drawn_at) <= $4)",
     ),
     sqlite: concat!(
         "
-        INSERT INTO log_in_attempts AS a (name_digest, whole_at)
+        INSERT INTO log_in_attempts AS a (name_digest, whole_at, drawn_at)
         VALUES ($1, ",
         now_micros!(sqlite),
-        " + $2)
-        ON CONFLICT (name_digest) DO UPDATE
-        SET whole_at = $2 + CASE
-            WHEN a.whole_at > ",
-        now_micros!(sqlite),
-        " + $4 THEN ",
-        now_micros!(sqlite),
-        "
-            ELSE max(a.whole_at, ",
+        " + $2, ",
         now_micros!(sqlite),
         ")
-        END
-        WHERE NOT (a.whole_at > ",
-        now_micros!(sqlite),
-        " + $3 AND a.whole_at <= ",
-        now_micros!(sqlite),
-        " + $4)",
+        ON CONFLICT (name_digest) DO UPDATE
+        SET whole_at = excluded.whole_at + CASE
+            WHEN a.whole_at - max(a.drawn_at, excluded.drawn_at) > $4 THEN 0
+            ELSE max(a.whole_at - max(a.drawn_at, excluded.drawn_at), 0)
+        END,
+            drawn_at = excluded.drawn_at
+        WHERE NOT (a.whole_at - max(a.drawn_at, excluded.drawn_at) > $3
+            AND a.whole_at - max(a.drawn_at, excluded.drawn_at) <= $4)",
     ),
 };
 /// `$1` the budget, `$2` the emission interval.
 const REFUND: &str = "UPDATE log_in_attempts SET whole_at = whole_at - $2 WHERE name_digest = $1";
-/// Deletes the budget `$1` if it is full: after the clock is set back, its row would pass for an
-/// exhausted budget.
+/// Deletes the budget `$1` if it is full.
 const DELETE_IF_FULL: Sql = Sql {
     postgres: concat!(
         "
-        DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ",
+        DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= greatest(",
         now_micros!(postgres),
+        ", drawn_at)",
     ),
     sqlite: concat!(
         "
-        DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= ",
+        DELETE FROM log_in_attempts WHERE name_digest = $1 AND whole_at <= max(",
         now_micros!(sqlite),
+        ", drawn_at)",
+    ),
+};
+/// After the clock was set back, budgets that were drawn from later recover from now on.
+const REBASE: Sql = Sql {
+    postgres: concat!(
+        "
+        UPDATE log_in_attempts
+        SET whole_at = whole_at - drawn_at + n.now, drawn_at = n.now
+        FROM (SELECT ",
+        now_micros!(postgres),
+        " AS now) AS n
+        WHERE drawn_at > n.now AND name_digest IN (
+            SELECT name_digest FROM log_in_attempts
+            WHERE drawn_at > ",
+        now_micros!(postgres),
+        "
+            LIMIT $1
+            FOR UPDATE SKIP LOCKED
+        )",
+    ),
+    sqlite: concat!(
+        "
+        UPDATE log_in_attempts
+        SET whole_at = whole_at - drawn_at + n.now, drawn_at = n.now
+        FROM (SELECT ",
+        now_micros!(sqlite),
+        " AS now) AS n
+        WHERE drawn_at > n.now AND name_digest IN (
+            SELECT name_digest FROM log_in_attempts
+            WHERE drawn_at > ",
+        now_micros!(sqlite),
+        "
+            LIMIT $1
+        )",
     ),
 };
 /// `$1` the limit.
@@ -395,9 +420,12 @@ impl Store {
         Ok(cost.flatten().unwrap_or(0))
     }
 
+    /// Also lets budgets recover that were drawn from before the clock was set back.
     pub(crate) async fn delete_full_budgets(&self) -> Result<u64, DbErr> {
-        let statement = DELETE_FULL.with(self.database.backend(), [i64::from(DELETE_BATCH).into()]);
-        self.database.remove(statement, DELETE_BATCH.into()).await
+        let (database, backend) = (&self.database, self.database.backend());
+        let limit = || [i64::from(DELETE_BATCH).into()];
+        database.remove(REBASE.with(backend, limit()), DELETE_BATCH.into()).await?;
+        database.remove(DELETE_FULL.with(backend, limit()), DELETE_BATCH.into()).await
     }
 }
 

@@ -374,10 +374,54 @@ on_both!(
         let mut tried = async || attempt(&mut client, "unregistered").await.unwrap_err().code();
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted);
-        // As after the clock is set back by an hour.
+        // As after the rate was lower.
         store.sql("UPDATE log_in_attempts SET whole_at = whole_at + 3600000000").await;
         assert_eq!(tried().await, Code::NotFound);
         assert_eq!(tried().await, Code::ResourceExhausted, "the budget is full");
+        replica.stop().await;
+    }
+);
+
+on_both!(
+    async fn clock_that_is_set_back_exhausts_no_budget(store: &TestService) {
+        let mut config = config(&store.test_database);
+        config.log_ins = budgets(3, 100);
+        let replica = Replica::start(config.clone()).await;
+        begin(&replica.client, "unregistered", HOME).await.unwrap();
+        // As after the clock is set back: by less than the budget holds, and by much more.
+        for hours in [2, 24] {
+            let micros = hours * 3_600_000_000_i64;
+            let set_back = format!(
+                "UPDATE log_in_attempts \
+                 SET whole_at = whole_at + {micros}, drawn_at = drawn_at + {micros}"
+            );
+            store.sql(&set_back).await;
+            begin(&replica.client, "unregistered", HOME).await.unwrap();
+        }
+        assert_eq!(error_of(begin(&replica.client, "unregistered", HOME).await), too_many());
+        replica.stop().await;
+
+        // An exhausted budget recovers from now on.
+        store
+            .sql(
+                "UPDATE log_in_attempts \
+                 SET whole_at = whole_at + 86400000000, drawn_at = drawn_at + 86400000000",
+            )
+            .await;
+        config.housekeeping_interval = Duration::from_millis(50);
+        let replica = Replica::start(config).await;
+        let now = match store.backend() {
+            sea_orm::DbBackend::Sqlite => "unixepoch('subsec')",
+            _ => "extract(epoch FROM clock_timestamp())",
+        };
+        eventually("no budget is drawn from in the future", || async {
+            let ahead = format!("log_in_attempts WHERE drawn_at > {now} * 1000000");
+            store.count(&ahead).await == 0
+        })
+        .await;
+        let ahead = format!("log_in_attempts WHERE whole_at > ({now} + 3 * 3600) * 1000000");
+        assert_eq!(store.count(&ahead).await, 0, "a budget owes no more than three checks");
+        assert_eq!(error_of(begin(&replica.client, "unregistered", HOME).await), too_many());
         replica.stop().await;
     }
 );
@@ -403,12 +447,12 @@ on_both!(
         let of_today = match store.backend() {
             sea_orm::DbBackend::Sqlite => {
                 format!(
-                    "INSERT INTO log_in_attempts \
+                    "INSERT INTO log_in_attempts (name_digest, whole_at) \
                      VALUES (zeroblob(32), CAST(({now} + 3600) * 1000000 AS INTEGER))"
                 )
             }
             _ => format!(
-                "INSERT INTO log_in_attempts \
+                "INSERT INTO log_in_attempts (name_digest, whole_at) \
                  VALUES (decode(repeat('00', 32), 'hex'), (({now} + 3600) * 1000000)::bigint)"
             ),
         };
