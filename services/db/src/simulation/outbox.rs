@@ -89,6 +89,9 @@ enum FaultKind {
     /// A standby that lacks the transactions of this time becomes the primary, after an outage of
     /// at least a second. A synchronous standby lacks nothing.
     FailOver(Duration),
+    /// As [`FaultKind::FailOver`], but statements wait until the outage is over, as for a connection
+    /// of a pool. Only those in flight fail.
+    QuietFailOver(Duration),
 }
 
 simulator::mutants! {
@@ -119,8 +122,11 @@ simulator::mutants! {
         CountFromTheReply,
         /// Deletes shipped events by their numbers alone.
         DeleteByNumber,
-        /// Does not report that connections to the database are lost.
+        /// Does not report that connections to the database are lost, nor that another server
+        /// answers.
         HideOutages,
+        /// Does not report that another server answers.
+        HideServers,
     }
 }
 
@@ -133,6 +139,8 @@ struct World {
     clock_jump: AtomicI64,
     /// Fail-overs that are not over.
     outages: AtomicUsize,
+    /// Quiet ones.
+    pauses: AtomicUsize,
     /// Whether no fault takes a lease from a replica too early.
     keeps_leases: bool,
     /// Writes and faults that are not over.
@@ -206,9 +214,10 @@ impl Scenario for Plan {
             chance: Chance::new(self.seed, "world"),
             clock_jump: AtomicI64::new(0),
             outages: AtomicUsize::new(0),
+            pauses: AtomicUsize::new(0),
             keeps_leases: self.faults.iter().all(|fault| match fault.kind {
                 FaultKind::JumpClock(_) => false,
-                FaultKind::FailOver(lag) => lag.is_zero(),
+                FaultKind::FailOver(lag) | FaultKind::QuietFailOver(lag) => lag.is_zero(),
                 _ => true,
             }),
             open_steps: AtomicUsize::new(self.steps()),
@@ -251,7 +260,12 @@ impl Scenario for Plan {
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..10) {
+        let lag = if random.random_bool(0.3) {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(random.random_range(1..3_000))
+        };
+        match random.random_range(0..12) {
             0 => Self::Kill(replica),
             1 | 2 => Self::Stop(replica),
             3 => Self::CutDatabase(replica),
@@ -259,11 +273,8 @@ impl FaultKind {
             5 => Self::JumpClock(random.random_range(-20..20)),
             6 => Self::Hang(replica, random.random_range(0.05..0.9)),
             7 => Self::SlowLease(replica, Duration::from_millis(random.random_range(500..980))),
-            _ => Self::FailOver(if random.random_bool(0.3) {
-                Duration::ZERO
-            } else {
-                Duration::from_millis(random.random_range(1..3_000))
-            }),
+            8 | 9 => Self::FailOver(lag),
+            _ => Self::QuietFailOver(lag),
         }
     }
 }
@@ -313,12 +324,19 @@ impl World {
         *locked(&self.replicas[replica].process) = Some(Process { task, stop, is_killed });
     }
 
+    async fn wait_for_connection(&self) {
+        while self.pauses.load(Ordering::Relaxed) > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn write(&self, write: &Write) {
         // The transaction has locked the subject's row.
         let _locked = self.subjects[write.subject].lock().await;
         while self.outages.load(Ordering::Relaxed) > 0 {
             sleep(Duration::from_millis(50)).await;
         }
+        self.wait_for_connection().await;
         let number = {
             let mut tables = locked(&self.tables);
             tables.next += 1;
@@ -395,6 +413,11 @@ impl World {
                 locked(&self.tables).fail_over(lag, leap);
                 sleep(Duration::from_secs(1)).await;
             }
+            FaultKind::QuietFailOver(lag) => {
+                self.pauses.fetch_add(1, Ordering::Relaxed);
+                let leap = |range| self.chance.number(0..range) as i64;
+                locked(&self.tables).fail_over(lag, leap);
+            }
         }
         sleep(fault.lasts).await;
         match fault.kind {
@@ -419,6 +442,9 @@ impl World {
             }
             FaultKind::FailOver(_) => {
                 self.outages.fetch_sub(1, Ordering::Relaxed);
+            }
+            FaultKind::QuietFailOver(_) => {
+                self.pauses.fetch_sub(1, Ordering::Relaxed);
             }
         }
         self.history.note(format!("over: {:?}", fault.kind));

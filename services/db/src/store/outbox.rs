@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub(crate) use self::table::append;
 use self::{
     gaps::Gaps,
-    table::{OutboxTable, SqlTable},
+    table::{OutboxTable, Page, SqlTable},
 };
 use crate::{config::ShippedEvents, database::Database};
 
@@ -64,6 +64,8 @@ struct Term {
     stalled_since: Option<Instant>,
     /// Whether a statement has failed since reading last restarted.
     is_interrupted: bool,
+    /// The server of the last page with rows.
+    server: Option<i64>,
 }
 
 impl Default for Term {
@@ -74,6 +76,7 @@ impl Default for Term {
             last: i64::MAX,
             stalled_since: None,
             is_interrupted: false,
+            server: None,
         }
     }
 }
@@ -159,7 +162,8 @@ impl Outbox {
     ) -> Result<Vec<(OutboxPosition, LogMessage)>, DbErr> {
         let mut position = self.begin_read(after)?;
         loop {
-            let rows = self.page(position, limit).await?;
+            let Page { rows, server } = self.page(position, limit).await?;
+            self.compare_server(server)?;
             let mut events = Vec::with_capacity(rows.len());
             let seqs: Vec<i64> = rows.iter().map(|(position, _)| position.seq).collect();
             for (position, payload) in &rows {
@@ -187,12 +191,21 @@ impl Outbox {
         }
     }
 
+    /// Fails once after a fail-over during which no statement failed, because each one had to wait
+    /// for a connection.
+    fn compare_server(&self, server: Option<i64>) -> Result<(), DbErr> {
+        let Some(server) = server else { return Ok(()) };
+        match self.term().server.replace(server) {
+            Some(before) if before != server => Err(DbErr::Custom(
+                "another database server answers: expected to read from the oldest event again"
+                    .into(),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Includes the late events before `position`.
-    async fn page(
-        &self,
-        position: i64,
-        limit: usize,
-    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr> {
+    async fn page(&self, position: i64, limit: usize) -> Result<Page, DbErr> {
         let (late, last) = {
             let term = self.term();
             let is_ordered = self.0.table.is_ordered();

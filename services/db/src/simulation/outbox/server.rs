@@ -19,7 +19,11 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{Mutant, World};
-use crate::store::outbox::{OutboxPosition, lease::LeaseTable, table::OutboxTable};
+use crate::store::outbox::{
+    OutboxPosition,
+    lease::LeaseTable,
+    table::{OutboxTable, Page},
+};
 
 /// PostgreSQL logs a sequence this far ahead, and continues there after a fail-over.
 const SEQUENCE_LEAP: u64 = 32;
@@ -171,6 +175,7 @@ impl Table {
         run: impl FnOnce(&Self, &mut Tables) -> T + Send + 'static,
     ) -> Result<T, DbErr> {
         let world = &self.world;
+        world.wait_for_connection().await;
         let timeline = locked(&world.tables).timeline;
         let hangs = *locked(&world.replicas[self.replica].hangs);
         if !world.chance.happens(hangs) {
@@ -247,7 +252,7 @@ impl OutboxTable for Table {
         last: i64,
         limit: usize,
         late: &[i64],
-    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr> {
+    ) -> Result<Page, DbErr> {
         let late: BTreeSet<i64> = if self.world.has(Mutant::ForgetLateEvents) {
             BTreeSet::new()
         } else {
@@ -259,7 +264,7 @@ impl OutboxTable for Table {
                 let event = LogMessage { id: id.to_string(), ..LogMessage::default() };
                 (OutboxPosition { seq: *number, id }, event.encode_to_vec())
             };
-            tables
+            let rows: Vec<_> = tables
                 .rows
                 .iter()
                 .filter(|(number, row)| {
@@ -269,7 +274,11 @@ impl OutboxTable for Table {
                 })
                 .take(limit)
                 .map(event)
-                .collect()
+                .collect();
+            let is_hidden =
+                this.world.has(Mutant::HideOutages) || this.world.has(Mutant::HideServers);
+            let server = (!rows.is_empty() && !is_hidden).then_some(tables.timeline as i64);
+            Page { rows, server }
         })
         .await
     }

@@ -30,21 +30,41 @@ const INSERT: Sql = Sql {
         FROM json_each($1)
         ORDER BY key",
 };
-/// `$1` the `seq` to read after, `$2` the last `seq` of the term, `$3` the limit.
-const SELECT_PENDING: &str = "
-    SELECT seq, id, payload
+/// Names a server of PostgreSQL: another one was started at another time.
+macro_rules! server {
+    () => {
+        "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS server"
+    };
+}
+macro_rules! select_pending {
+    ($server:expr) => {
+        concat!(
+            "
+    SELECT seq, id, payload, ",
+            $server,
+            "
     FROM outbox
     WHERE shipped_at IS NULL AND set_aside IS NULL AND seq > $1 AND seq <= $2
     ORDER BY seq
-    LIMIT $3";
+    LIMIT $3"
+        )
+    };
+}
+/// `$1` the `seq` to read after, `$2` the last `seq` of the term, `$3` the limit.
+const SELECT_PENDING: Sql =
+    Sql { postgres: select_pending!(server!()), sqlite: select_pending!("0 AS server") };
 /// As [`SELECT_PENDING`], plus the skipped numbers `$5`, of which `$4` is the lowest (PostgreSQL).
-const SELECT_PENDING_WITH_LATE: &str = "
-    SELECT seq, id, payload
+const SELECT_PENDING_WITH_LATE: &str = concat!(
+    "
+    SELECT seq, id, payload, ",
+    server!(),
+    "
     FROM outbox
     WHERE shipped_at IS NULL AND set_aside IS NULL AND seq >= $4 AND seq <= $2
         AND (seq > $1 OR seq IN (SELECT value::bigint FROM json_array_elements_text($5::json)))
     ORDER BY seq
-    LIMIT $3";
+    LIMIT $3"
+);
 const EXISTS_PENDING: &str = "
     SELECT EXISTS (
         SELECT 1 FROM outbox WHERE shipped_at IS NULL AND set_aside IS NULL
@@ -98,6 +118,14 @@ const COUNT_BACKLOG: &str = "
 /// Bounds the cost of the count.
 pub(crate) const BACKLOG_BOUND: i64 = 100_001;
 
+/// Pending rows with their events, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<(OutboxPosition, Vec<u8>)>,
+    /// Differs if another server returned them. Unknown without rows.
+    pub(crate) server: Option<i64>,
+}
+
 /// The rows of the outbox. A row is *pending* if it is neither shipped nor a dead letter.
 #[async_trait]
 pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
@@ -115,7 +143,7 @@ pub(crate) trait OutboxTable: fmt::Debug + Send + Sync + 'static {
         last: i64,
         limit: usize,
         late: &[i64],
-    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr>;
+    ) -> Result<Page, DbErr>;
 
     async fn has_pending(&self) -> Result<bool, DbErr>;
 
@@ -193,24 +221,25 @@ impl OutboxTable for SqlTable {
         last: i64,
         limit: usize,
         late: &[i64],
-    ) -> Result<Vec<(OutboxPosition, Vec<u8>)>, DbErr> {
+    ) -> Result<Page, DbErr> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut values: Vec<Value> = vec![after.into(), last.into(), limit.into()];
-        let sql = match late.first() {
-            None => SELECT_PENDING,
+        let backend = self.database.backend();
+        let statement = match late.first() {
+            None => SELECT_PENDING.with(backend, values),
             Some(lowest) => {
                 values.extend([Value::from(*lowest), json(late)?.into()]);
-                SELECT_PENDING_WITH_LATE
+                Statement::from_sql_and_values(backend, SELECT_PENDING_WITH_LATE, values)
             }
         };
-        let statement = Statement::from_sql_and_values(self.database.backend(), sql, values);
         let rows = self.database.within(self.database.reader().query_all_raw(statement)).await?;
         let event = |row: &QueryResult| {
             let position =
                 OutboxPosition { seq: row.try_get("", "seq")?, id: row.try_get("", "id")? };
             Ok((position, row.try_get("", "payload")?))
         };
-        rows.iter().map(event).collect()
+        let server = rows.first().map(|row| row.try_get("", "server")).transpose()?;
+        Ok(Page { rows: rows.iter().map(event).collect::<Result<_, DbErr>>()?, server })
     }
 
     async fn has_pending(&self) -> Result<bool, DbErr> {
