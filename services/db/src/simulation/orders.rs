@@ -4,13 +4,15 @@ mod check;
 mod linearizability;
 mod mutant;
 mod plan;
-mod server;
+pub(super) mod server;
 mod world;
 
 use simulator::Scenario;
 
-use self::mutant::Mutant;
-pub(super) use self::plan::Plan;
+pub(super) use self::{
+    mutant::Mutant,
+    plan::{Plan, USERS},
+};
 
 impl Scenario for Plan {
     type Mutant = Mutant;

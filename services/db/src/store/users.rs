@@ -1,21 +1,16 @@
 //! Users. The statement that does the work also checks the caller's token.
 
+pub(crate) mod changes;
+
 use merch_chassis::WriteClass;
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    Set, prelude::Expr,
-};
-use time::OffsetDateTime;
+use sea_orm::{ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
 use uuid::Uuid;
 
+use self::changes::{SqlStatements, UserStatements as _};
 use super::{
-    Caller, Context, RowLock, Store, UserLookup, db_failure,
-    events::{DomainEvent, event},
-    has_valid_token,
-    known_networks::Network,
-    outbox,
-    password_checks::Reservation,
+    Caller, Context, Store, UserLookup, events::DomainEvent, has_valid_token,
+    known_networks::Network, password_checks::Reservation,
 };
 use crate::{
     database::Transaction,
@@ -57,8 +52,8 @@ impl Store {
         new: &NewUser,
     ) -> Result<Model, Failure> {
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            let now = self.clock.now();
+            let statements = self.statements(&transaction, context);
+            let now = statements.now();
             let row = ActiveModel {
                 id: Set(self.ids.next(now)),
                 sid: Set(new.sid.clone()),
@@ -75,12 +70,11 @@ impl Store {
                 updated_at: Set(now),
             };
             let user = row
-                .insert(transaction)
+                .insert(transaction.as_ref())
                 .await
                 .map_err(|error| classify(error, Intent::ClaimName))?;
-            self.record_network(transaction, user.id, &new.network).await?;
-            self.record_user(transaction, context, now, user.id, &DomainEvent::UserRegistered)
-                .await?;
+            statements.record_network(user.id, &new.network).await?;
+            statements.append_event(now, user.id, &DomainEvent::UserRegistered).await?;
             Ok(user)
         })
         .await
@@ -126,22 +120,9 @@ impl Store {
         caller: Caller,
         verified: &VerifiedPassword,
     ) -> Result<(), Failure> {
-        let lock =
-            if verified.renewed_hash.is_some() { RowLock::Exclusive } else { RowLock::Shared };
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            // A changed password has another token version, so a renewed hash never replaces it.
-            let user = self.lock_caller(transaction, caller, lock).await?;
-            let id = user.id;
-            if let Some(hash) = &verified.renewed_hash {
-                // No visible field changes, so version and token_version stay.
-                let renewed = ActiveModel { password_hash: Set(hash.clone()), ..user.into() };
-                renewed.update(transaction).await.map_err(db_failure)?;
-            }
-            self.record_network(transaction, id, &verified.network).await?;
-            self.refund(transaction, &verified.reservation).await?;
-            self.record_user(transaction, context, self.clock.now(), id, &DomainEvent::UserLoggedIn)
-                .await
+            let statements = self.statements(&transaction, context);
+            changes::record_log_in(&statements, caller, verified).await
         })
         .await
     }
@@ -153,24 +134,7 @@ impl Store {
     ) -> Result<(), Failure> {
         let _permit = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            let voided = Entity::update_many()
-                .col_expr(Column::TokenVersion, Expr::col(Column::TokenVersion).add(1))
-                .filter(has_valid_token(caller))
-                .exec(transaction)
-                .await
-                .map_err(db_failure)?;
-            if voided.rows_affected == 0 {
-                return Err(Failure::Refused(ErrorReason::TokenRevoked));
-            }
-            self.record_user(
-                transaction,
-                context,
-                self.clock.now(),
-                caller.user_id,
-                &DomainEvent::UserLoggedOut,
-            )
-            .await
+            changes::revoke_tokens(&self.statements(&transaction, context), caller).await
         })
         .await
     }
@@ -193,34 +157,8 @@ impl Store {
     ) -> Result<Model, Failure> {
         let _permit = self.begin_write(caller, WriteClass::Data)?;
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
-            require_self(caller, user_id)?;
-            if !changes.expected_versions.is_empty()
-                && !changes.expected_versions.contains(&before.version)
-            {
-                return Err(Failure::Refused(ErrorReason::VersionMismatch));
-            }
-            let (changed, mut after) = differences(&before, changes);
-            if changed.is_empty() {
-                return Ok(before);
-            }
-            let now = self.clock.now();
-            after.version = Set(before.version + 1);
-            after.updated_at = Set(now);
-            let user = after
-                .update(transaction)
-                .await
-                .map_err(|error| classify(error, Intent::ClaimName))?;
-            self.record_user(
-                transaction,
-                context,
-                now,
-                user.id,
-                &DomainEvent::UserUpdated(&changed),
-            )
-            .await?;
-            Ok(user)
+            let statements = self.statements(&transaction, context);
+            changes::update_user(&statements, caller, user_id, changes).await
         })
         .await
     }
@@ -235,25 +173,8 @@ impl Store {
     ) -> Result<(), Failure> {
         let _permit = self.begin_write(caller, WriteClass::Password)?;
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
-            require_self(caller, user_id)?;
-            let token_version = Set(before.token_version + 1);
-            // No visible field changes, so version and updated_at stay.
-            let after =
-                ActiveModel { password_hash: Set(hash.clone()), token_version, ..before.into() };
-            after.update(transaction).await.map_err(db_failure)?;
-            // A client that knew the old password loses its budget.
-            self.delete_other_networks(transaction, caller.user_id, &verified.network).await?;
-            self.refund(transaction, &verified.reservation).await?;
-            self.record_user(
-                transaction,
-                context,
-                self.clock.now(),
-                caller.user_id,
-                &DomainEvent::UserPasswordChanged,
-            )
-            .await
+            let statements = self.statements(&transaction, context);
+            changes::change_password(&statements, caller, user_id, hash, verified).await
         })
         .await
     }
@@ -266,41 +187,17 @@ impl Store {
     ) -> Result<(), Failure> {
         let _permit = self.begin_write(caller, WriteClass::Revocation)?;
         self.write(|transaction| async move {
-            let transaction = transaction.as_ref();
-            let before = self.lock_caller(transaction, caller, RowLock::Exclusive).await?;
-            require_self(caller, user_id)?;
-            let now = self.clock.now();
-            let (token_version, version) = (Set(before.token_version + 1), Set(before.version + 1));
-            let after = ActiveModel {
-                is_active: Set(false),
-                token_version,
-                version,
-                updated_at: Set(now),
-                ..before.into()
-            };
-            after.update(transaction).await.map_err(db_failure)?;
-            self.record_user(
-                transaction,
-                context,
-                now,
-                caller.user_id,
-                &DomainEvent::UserDeactivated,
-            )
-            .await
+            changes::deactivate_user(&self.statements(&transaction, context), caller, user_id).await
         })
         .await
     }
 
-    async fn record_user(
-        &self,
-        transaction: &Transaction,
-        context: &Context,
-        time: OffsetDateTime,
-        user: Uuid,
-        domain_event: &DomainEvent<'_>,
-    ) -> Result<(), Failure> {
-        let event = event(&self.origin, context, user, domain_event);
-        outbox::append(transaction, time, vec![event]).await.map_err(db_failure)
+    fn statements<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        context: &'a Context,
+    ) -> SqlStatements<'a> {
+        SqlStatements { store: self, transaction, context }
     }
 }
 
@@ -311,22 +208,4 @@ fn require_self(caller: Caller, user_id: Uuid) -> Result<(), Failure> {
     } else {
         Err(Failure::Refused(ErrorReason::UserNotFound))
     }
-}
-
-fn differences(before: &Model, changes: &UserChanges) -> (Vec<&'static str>, ActiveModel) {
-    let mut changed = Vec::new();
-    let mut after: ActiveModel = before.clone().into();
-    if let Some(username) =
-        changes.username.as_ref().filter(|username| **username != before.username)
-    {
-        changed.push("username");
-        after.username_key = Set(fold(username));
-        after.username = Set(username.clone());
-    }
-    if let Some(email) = changes.email.as_ref().filter(|email| **email != before.email) {
-        changed.push("email");
-        after.email_key = Set(fold(email));
-        after.email = Set(email.clone());
-    }
-    (changed, after)
 }

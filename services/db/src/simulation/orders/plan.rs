@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use simulator::random;
 
-pub(super) const USERS: usize = 3;
+pub(crate) const USERS: usize = 3;
 pub(super) const PRODUCTS: [i32; 2] = [1, 2];
 /// No operation and no fault starts later.
 pub(super) const HORIZON: Duration = Duration::from_secs(20);

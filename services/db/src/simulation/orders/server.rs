@@ -22,7 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub(super) use self::{
+pub(crate) use self::{
     locks::{Lock, Row},
     tables::{Changes, Tables, user_id},
 };
@@ -37,15 +37,15 @@ const IDLE_TIMEOUT: u64 = 1_000;
 
 /// What faults do at present.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Conditions {
-    pub(super) lose_connections: f64,
-    pub(super) lose_commits: f64,
-    pub(super) fail_commits: f64,
-    pub(super) slow: Duration,
+pub(crate) struct Conditions {
+    pub(crate) lose_connections: f64,
+    pub(crate) lose_commits: f64,
+    pub(crate) fail_commits: f64,
+    pub(crate) slow: Duration,
     /// The probability that a message hangs.
-    pub(super) hang: f64,
+    pub(crate) hang: f64,
     /// Outages that are not over.
-    pub(super) outages: usize,
+    pub(crate) outages: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,15 +65,15 @@ struct State {
 
 /// A primary that was replaced by an asynchronous standby.
 #[derive(Clone, Debug)]
-pub(super) struct Former {
-    pub(super) until: Instant,
-    pub(super) tables: Tables,
+pub(crate) struct Former {
+    pub(crate) until: Instant,
+    pub(crate) tables: Tables,
     /// The state of the standby.
-    pub(super) standby: Tables,
+    pub(crate) standby: Tables,
 }
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     state: Mutex<State>,
     /// Of each product, at the start.
     stock: i32,
@@ -90,7 +90,7 @@ fn lost() -> DbErr {
 }
 
 impl Server {
-    pub(super) fn new(seed: u64, stock: i32, mutant: Option<Mutant>) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, stock: i32, mutant: Option<Mutant>) -> Arc<Self> {
         let started = Instant::now();
         let tables = Tables::new(stock, started);
         Arc::new(Self {
@@ -108,17 +108,17 @@ impl Server {
         locked(&self.state)
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
         look(&self.state().tables)
     }
 
-    pub(super) fn take_tables(&self) -> (Tables, Option<Former>) {
+    pub(crate) fn take_tables(&self) -> (Tables, Option<Former>) {
         let mut state = self.state();
         (std::mem::take(&mut state.tables), state.former.take())
     }
 
     /// Ends all transactions, and continues on a standby that lacks the commits of the last `lag`.
-    pub(super) fn fail_over(&self, lag: Duration) {
+    pub(crate) fn fail_over(&self, lag: Duration) {
         let is_planted = self.has(Mutant::LoseAcknowledged) && lag.is_zero();
         let lag = if is_planted { Duration::from_millis(500) } else { lag };
         let now = Instant::now();
@@ -144,20 +144,15 @@ impl Server {
         self.state().conditions.outages > 0
     }
 
-    pub(super) async fn wait_until_up(&self) {
+    pub(crate) async fn wait_until_up(&self) {
         while self.is_down() {
             sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Reads the stock of a product in a statement without a transaction.
-    pub(super) async fn read_stock(&self, product: i32) -> Result<i32, Failure> {
-        self.travel().await;
-        if self.is_down() {
-            return Err(Failure::Unavailable(lost()));
-        }
-        let stock = {
-            let state = self.state();
+    pub(crate) async fn read_stock(&self, product: i32) -> Result<i32, Failure> {
+        self.statement(|state| {
             let uncommitted = state.transactions.values().flat_map(|changes| &changes.stock);
             match self.mutant {
                 Some(Mutant::ReadUncommitted) => {
@@ -169,25 +164,50 @@ impl Server {
                 }
                 _ => state.tables.stock[&product],
             }
-        };
+        })
+        .await
+    }
+
+    /// Reads the committed tables in a statement without a transaction.
+    pub(crate) async fn query<T>(
+        &self,
+        look: impl FnOnce(&Tables) -> T + Send,
+    ) -> Result<T, Failure> {
+        self.statement(|state| look(&state.tables)).await
+    }
+
+    async fn statement<T>(&self, run: impl FnOnce(&State) -> T + Send) -> Result<T, Failure> {
+        self.travel().await;
+        if self.is_down() {
+            return Err(Failure::Unavailable(lost()));
+        }
+        let result = run(&self.state());
         self.travel().await;
         let probability = self.state().conditions.lose_connections;
         if self.is_down() || self.chance.happens(probability) {
             return Err(Failure::Retryable(lost()));
         }
-        Ok(stock)
+        Ok(result)
     }
 
-    pub(super) fn set_conditions(&self, change: impl FnOnce(&mut Conditions)) {
+    /// Commits changes that nothing delays.
+    pub(crate) fn apply(self: &Arc<Self>, changes: Changes) {
+        let mut transaction = self.begin();
+        transaction.is_open = false;
+        self.state().transactions.insert(transaction.id, changes);
+        self.commit(transaction.id);
+    }
+
+    pub(crate) fn set_conditions(&self, change: impl FnOnce(&mut Conditions)) {
         change(&mut self.state().conditions);
     }
 
-    pub(super) fn has(&self, mutant: Mutant) -> bool {
+    pub(crate) fn has(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
     /// A message on its way. The delays decide which of two tasks goes first.
-    pub(super) async fn travel(&self) {
+    pub(crate) async fn travel(&self) {
         let Conditions { slow, hang, .. } = self.state().conditions;
         let mut delay = self.chance.delay(20..2_000, slow);
         if self.chance.happens(hang) {
@@ -196,7 +216,7 @@ impl Server {
         sleep(delay).await;
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> SimulatedTransaction {
+    pub(crate) fn begin(self: &Arc<Self>) -> SimulatedTransaction {
         let mut state = self.state();
         let id = state.next_transaction;
         state.next_transaction += 1;
@@ -238,7 +258,7 @@ impl Server {
 
 /// A transaction, which the server rolls back some time after it is dropped.
 #[derive(Debug)]
-pub(super) struct SimulatedTransaction {
+pub(crate) struct SimulatedTransaction {
     server: Arc<Server>,
     id: u64,
     is_open: bool,
@@ -296,26 +316,25 @@ impl SimulatedTransaction {
     }
 
     /// Its commits are numbered so.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Records changes that COMMIT applies.
-    pub(super) async fn change(
+    /// Reads the committed tables, and records changes that COMMIT applies.
+    pub(crate) async fn change<T>(
         &self,
-        change: impl FnOnce(&Tables, &mut Changes) + Send,
-    ) -> Result<(), Failure> {
+        change: impl FnOnce(&Tables, &mut Changes) -> T + Send,
+    ) -> Result<T, Failure> {
         let id = self.id;
         self.statement(|state| {
             let State { tables, transactions, .. } = state;
-            change(tables, transactions.entry(id).or_default());
-            Ok(())
+            Ok(change(tables, transactions.entry(id).or_default()))
         })
         .await
     }
 
     /// Sends COMMIT. The server acts on it even if this future is dropped.
-    pub(super) async fn commit(mut self) -> Result<(), Failure> {
+    pub(crate) async fn commit(mut self) -> Result<(), Failure> {
         self.is_open = false;
         let (server, id) = (self.server.clone(), self.id);
         let (sender, answer) = oneshot::channel();
@@ -345,7 +364,7 @@ impl SimulatedTransaction {
 
 /// A replica's connections to the server.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(pub(super) Arc<Server>);
+pub(crate) struct Connection(pub(crate) Arc<Server>);
 
 impl Transactions for Connection {
     type Transaction = SimulatedTransaction;

@@ -362,7 +362,7 @@ impl World {
     async fn log_out(&self, user: usize) {
         let id = user_id(user);
         self.transact(Row::User(id), |_, changes| changes.log_out(id)).await;
-        let version = self.server.read(|tables| tables.users[&id]);
+        let version = self.server.read(|tables| tables.users[&id].token_version);
         locked(&self.versions)[user] = version;
         self.notes.note(format!("user {user} is logged out and has version {version}"));
     }

@@ -44,8 +44,8 @@ impl Statements for SimulatedTransaction {
         snapshot.callers = self
             .statement(|state| {
                 let users = &state.tables.users;
-                let rows = callers.iter().filter_map(|id| Some((*id, (*users.get(id)?, true))));
-                Ok(rows.collect())
+                let rows = callers.iter().filter_map(|id| users.get(id));
+                Ok(rows.map(|user| (user.id, (user.token_version, user.is_active))).collect())
             })
             .await?;
         if server.has(Mutant::TrustTokens) {

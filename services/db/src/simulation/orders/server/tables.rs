@@ -8,15 +8,19 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    entity::orders::{Model, Status},
+    entity::{
+        orders::{Model, Status},
+        users::{self, PasswordHash},
+    },
     simulation::orders::plan::{PRODUCTS, USERS},
 };
 
 /// The committed tables, and what the check needs to know about their past.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tables {
-    /// Token versions.
-    pub(crate) users: BTreeMap<Uuid, i64>,
+    pub(crate) users: BTreeMap<Uuid, users::Model>,
+    /// Committed users over time.
+    pub(crate) user_changes: Vec<(Instant, users::Model)>,
     pub(crate) stock: BTreeMap<i32, i32>,
     pub(crate) delivered: BTreeMap<i32, i32>,
     pub(crate) orders: BTreeMap<Uuid, Model>,
@@ -25,7 +29,7 @@ pub(crate) struct Tables {
     pub(crate) events: Vec<LogMessage>,
     /// Ids of orders in the order of their commits, with the number of the commit.
     pub(crate) placed: Vec<(u64, Uuid)>,
-    /// Commits of log-outs: when, user, new version.
+    /// Commits that raise a token version: when, user, new version.
     pub(crate) log_outs: Vec<(u64, Instant, Uuid, i64)>,
     /// Committed stock over time.
     pub(crate) stock_changes: Vec<(Instant, i32, i32)>,
@@ -48,6 +52,8 @@ pub(crate) struct Changes {
     pub(crate) keys: Vec<((Uuid, String), (String, Uuid))>,
     pub(crate) events: Vec<LogMessage>,
     pub(crate) log_out: Option<Uuid>,
+    /// Rows that replace those of these users.
+    pub(crate) users: Vec<users::Model>,
 }
 
 impl Tables {
@@ -58,8 +64,18 @@ impl Tables {
             tables.delivered.insert(product, stock);
             tables.stock_changes.push((started, product, stock));
         }
-        tables.users = (0..USERS).map(|user| (user_id(user), 1)).collect();
+        for user in (0..USERS).map(new_user) {
+            tables.user_changes.push((started, user.clone()));
+            tables.users.insert(user.id, user);
+        }
         tables
+    }
+
+    /// Returns the users at a moment.
+    pub(crate) fn users_before(&self, at: Instant) -> BTreeMap<Uuid, users::Model> {
+        let first = self.user_changes.iter().take(USERS);
+        let later = self.user_changes.iter().skip(USERS).take_while(|(changed, _)| *changed <= at);
+        first.chain(later).map(|(_, user)| (user.id, user.clone())).collect()
     }
 
     /// Returns the stock of a product at a moment.
@@ -100,10 +116,17 @@ impl Tables {
             }
         }
         self.events.extend(changes.events);
+        let mut users = changes.users;
         if let Some(user) = changes.log_out {
-            let version = self.users.entry(user).or_default();
-            *version += 1;
-            self.log_outs.push((commit, now, user, *version));
+            let user = self.users[&user].clone();
+            users.push(users::Model { token_version: user.token_version + 1, ..user });
+        }
+        for user in users {
+            self.user_changes.push((now, user.clone()));
+            let (id, version) = (user.id, user.token_version);
+            if self.users.insert(id, user).is_some_and(|before| before.token_version < version) {
+                self.log_outs.push((commit, now, id, version));
+            }
         }
         for product in PRODUCTS {
             let placed: i32 = self
@@ -125,6 +148,25 @@ impl Tables {
 
 pub(crate) fn user_id(user: usize) -> Uuid {
     Uuid::from_u128(0x100 + user as u128)
+}
+
+fn new_user(number: usize) -> users::Model {
+    let name = format!("user {number}");
+    users::Model {
+        id: user_id(number),
+        sid: name.clone(),
+        sid_key: name.clone(),
+        username: name.clone(),
+        username_key: name.clone(),
+        email: name.clone(),
+        email_key: name,
+        password_hash: PasswordHash("password 0".to_owned()),
+        is_active: true,
+        token_version: 1,
+        version: 1,
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        updated_at: OffsetDateTime::UNIX_EPOCH,
+    }
 }
 
 impl Changes {

@@ -26,7 +26,9 @@ impl World {
                 if on {
                     self.server.fail_over(lag);
                     // The operator restores the token versions, and users log in again.
-                    let version = |user| self.server.read(|tables| tables.users[&user_id(user)]);
+                    let version = |user| {
+                        self.server.read(|tables| tables.users[&user_id(user)].token_version)
+                    };
                     *locked(&self.versions) = std::array::from_fn(version);
                 }
             }
