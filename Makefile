@@ -43,11 +43,11 @@ gen: ## regenerates gen/ from openapi.yaml and proto/; compiles the generators
 clients: ## generates and compiles clients in other languages in target/clients
 	@tools/clients
 
-simulate: ## runs simulated histories of faults; SEEDS=100000 of each scenario, from SEED=0 on
+simulate: ## runs simulated histories of faults and models of threads; SEEDS=100000 of each, from SEED=0 on
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
 	  cargo test --release --package merch-chassis --package merch-db --package merch-logging \
 	  --no-default-features --features merch-logging/client,merch-logging/server \
-	  --lib promises_hold | awk '{ print } \
+	  --lib -- promises_hold threads:: | awk '{ print } \
 	  /^test result: ok\. [1-9]/ { packages++ } \
 	  END { if (packages != 3) { print "expected scenarios of 3 packages to pass, found " \
 	  packages + 0; exit 1 } }'

@@ -6,8 +6,13 @@
 //! that planted faults break a promise.
 //!
 //! `SIMULATION_SEEDS` is the number of seeds, `SIMULATION_SEED` the first one.
+//!
+//! [`threads`] explores what threads share.
+
+pub mod threads;
 
 use std::{
+    any::Any,
     collections::BTreeSet,
     env,
     fmt::{self, Debug},
@@ -24,7 +29,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::time::Instant;
+use tokio::{runtime::Runtime, time::Instant};
 
 /// Of each scenario.
 const SEEDS: u64 = 2_500;
@@ -127,22 +132,23 @@ impl<S: Scenario> fmt::Display for Violation<S> {
     }
 }
 
-fn run<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> (Vec<String>, Vec<String>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Returns a runtime in virtual time.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("a runtime without I/O starts");
-    runtime.block_on(plan.run(mutant))
+        .expect("a runtime without I/O starts")
+}
+
+fn run<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> (Vec<String>, Vec<String>) {
+    runtime().block_on(plan.run(mutant))
 }
 
 fn violation<S: Scenario>(plan: &S, mutant: Option<S::Mutant>) -> Option<Violation<S>> {
     let ran = catch_unwind(AssertUnwindSafe(|| run(plan, mutant)));
-    let (promises, history) = ran.unwrap_or_else(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        (vec![format!("a panic: {}", message.unwrap_or("without a text"))], Vec::new())
-    });
+    let (promises, history) = ran
+        .unwrap_or_else(|panic| (vec![format!("a panic: {}", panic_message(&*panic))], Vec::new()));
     (!promises.is_empty()).then(|| Violation { plan: plan.clone(), promises, history })
 }
 
@@ -248,6 +254,11 @@ impl History {
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *locked(&self.lines))
     }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text").to_owned()
 }
 
 fn setting(name: &str) -> Option<u64> {

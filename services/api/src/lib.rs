@@ -26,6 +26,7 @@ mod proxies;
 mod read_limit;
 mod readiness;
 mod server;
+mod sync;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,14 +3,13 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sync::{AtomicUsize, Mutex};
 
 /// Uncounted bytes of each request; nearly all requests fit.
 const FREE_BYTES: usize = 4096;
@@ -297,6 +296,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LimitedStream<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod threads;
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ pub mod pki;
 mod readiness;
 pub mod shutdown;
 mod start;
+mod sync;
 pub mod tcp;
 pub mod telemetry;
 mod write_class;

@@ -1,7 +1,8 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::sync::{Mutex, watch};
 
 const STARTING: &str = "starting";
 

@@ -10,6 +10,8 @@ mod resolver;
 mod retry;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod threads;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,15 +1,12 @@
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash as _, Hasher as _},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, Semaphore, futures::Notified},
+    sync::Semaphore,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::transport::Address, channel::Channel, connection::Connection, metrics::Metrics,
 };
+use crate::sync::{AtomicUsize, Mutex, Notify, RwLock};
 
 /// Time limit of a pending call, counted from the beginning of the outage.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -325,7 +323,7 @@ impl<C: Channel> Balancer<C> {
     }
 
     /// Waits for the next change after this call.
-    pub(super) fn changed(&self) -> Notified<'_> {
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + Send {
         self.changed.notified()
     }
 
