@@ -14,6 +14,8 @@ pub mod json;
 pub mod rules;
 #[cfg(all(test, feature = "client"))]
 mod simulation;
+#[cfg(any(feature = "client", feature = "server"))]
+mod sync;
 
 #[cfg(feature = "server")]
 pub mod connection;

@@ -41,7 +41,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
@@ -50,7 +50,7 @@ use merch_chassis::{
     file_permissions::{Owners, open_lock},
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::spawn_blocking,
 };
 
@@ -60,7 +60,11 @@ use self::{
     writer::{Append, Writer},
 };
 use super::{EventSource, OldestEvent, SourceError};
-use crate::{proto::LogMessage, rules};
+use crate::{
+    proto::LogMessage,
+    rules,
+    sync::{Mutex, Notify},
+};
 
 const APPEND_QUEUE: usize = 4096;
 /// Exceeded only by a single larger event.
@@ -391,7 +395,7 @@ impl Shared {
 
     fn acknowledge(&self, last: Position) -> io::Result<()> {
         let closed = self.closed();
-        if *closed {
+        if *closed && !planted!(AcknowledgedAfterClose) {
             return Ok(());
         }
         let (acknowledged, on_disk) = self.segments().acknowledge(last);
@@ -418,7 +422,10 @@ impl Shared {
     }
 
     fn dead_letter(&self, line: &str) -> io::Result<()> {
-        let _held = self.closed();
+        let closed = self.closed();
+        if *closed {
+            return Err(io::Error::other("the journal is closed"));
+        }
         let path = self.dir.join("dead-letters.jsonl");
         let mut file = self.disk.open(&path)?;
         let bytes = self.disk.read(&path, 0)?.1;

@@ -1,9 +1,6 @@
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use rdkafka::error::KafkaError;
@@ -16,7 +13,7 @@ use super::{
     error_class::{ErrorClass, classify},
     metrics,
 };
-use crate::json;
+use crate::{json, sync::Mutex};
 
 /// Start times by batch number; the first entry is the oldest.
 pub(super) type PendingBatches = Mutex<BTreeMap<u64, Instant>>;
@@ -50,7 +47,6 @@ pub(super) struct BatchFailure {
 pub(super) type BatchResult = Result<Vec<RefusedRecord>, BatchFailure>;
 
 pub(crate) struct Batch {
-    remaining: AtomicUsize,
     mode: ProduceMode,
     pending: Arc<PendingBatches>,
     number: u64,
@@ -58,6 +54,8 @@ pub(crate) struct Batch {
 }
 
 struct BatchState {
+    /// Records without a report.
+    remaining: usize,
     failure: Option<BatchFailure>,
     refused: Vec<RefusedRecord>,
     result: Option<oneshot::Sender<BatchResult>>,
@@ -73,6 +71,7 @@ impl Batch {
     ) -> (Arc<Self>, oneshot::Receiver<BatchResult>) {
         let (result, receiver) = oneshot::channel();
         let state = Mutex::new(BatchState {
+            remaining: records,
             failure: None,
             refused: Vec::new(),
             result: Some(result),
@@ -84,13 +83,7 @@ impl Batch {
             pending.insert(number, Instant::now());
             number
         };
-        let batch = Self {
-            remaining: AtomicUsize::new(records),
-            mode,
-            pending: Arc::clone(pending),
-            number,
-            state,
-        };
+        let batch = Self { mode, pending: Arc::clone(pending), number, state };
         (Arc::new(batch), receiver)
     }
 
@@ -143,7 +136,8 @@ impl Batch {
     fn complete(&self, records: usize, update: impl FnOnce(&mut BatchState)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         update(&mut state);
-        if self.remaining.fetch_sub(records, Ordering::AcqRel) == records {
+        state.remaining -= records;
+        if state.remaining == 0 {
             state.permit = None;
             let refused = std::mem::take(&mut state.refused);
             let result = state.failure.take().map_or(Ok(refused), Err);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{Arc, PoisonError, TryLockError, Weak},
     time::Duration,
 };
 
@@ -21,7 +21,10 @@ use super::{
     metrics,
     record::{MAX_RECORD_BYTES, ProducerRecord},
 };
-use crate::connection::KafkaContext;
+use crate::{
+    connection::KafkaContext,
+    sync::{Mutex, RwLock},
+};
 
 /// Minimum time between replacements, because a new producer may fail in the same way.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,8 +50,8 @@ pub(super) struct ActiveProducer<C> {
     mode: ProduceMode,
     created_at: Instant,
     pending: Arc<PendingBatches>,
-    /// Incremented by each purge. Sessions hold the read lock while they enqueue, so that no record
-    /// follows a purged one.
+    /// Incremented by each purge, which holds the write lock. Sessions hold the read lock while they
+    /// enqueue, so that no record follows a purged one.
     generation: RwLock<u64>,
 }
 
@@ -257,7 +260,12 @@ impl<C: KafkaClients> ProducerSession<C> {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<oneshot::Receiver<BatchResult>> {
         let active = self.active.upgrade()?;
-        let generation = active.generation.read().unwrap_or_else(PoisonError::into_inner);
+        let generation = match active.generation.try_read() {
+            Ok(generation) => generation,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // A purge, which may block, ends this session.
+            Err(TryLockError::WouldBlock) => return None,
+        };
         if self.failed || *generation != self.generation {
             return None;
         }
@@ -307,7 +315,9 @@ impl<C: KafkaClient> ActiveProducer<C> {
     /// Drops all queued and in-flight records. Those that Kafka already has are the oldest of each
     /// partition, so repeats keep the order.
     fn purge(&self) {
-        *self.generation.write().unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut generation = self.generation.write().unwrap_or_else(PoisonError::into_inner);
+        *generation += 1;
+        // Under the lock: it must not drop the first records of a new session.
         self.client.purge();
     }
 
@@ -315,3 +325,6 @@ impl<C: KafkaClient> ActiveProducer<C> {
         self.client.fatal_error().is_some() && self.created_at.elapsed() >= MIN_REPLACE_INTERVAL
     }
 }
+
+#[cfg(test)]
+mod threads;

@@ -7,14 +7,14 @@ use std::{
     collections::BTreeMap,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{MutexGuard, PoisonError},
 };
 
 use super::{
     disk::{Disk, DiskFile},
     record::{self, RecordRead},
 };
-use crate::proto::LogMessage;
+use crate::{proto::LogMessage, sync::Mutex};
 
 const SUFFIX: &str = ".journal";
 /// Greater numbers in the names of files and in the checkpoint are not the journal's. With one, the
@@ -206,7 +206,16 @@ pub(super) fn read(
         if at.number >= end {
             continue;
         }
-        let mut segment = Reader::open(disk, dir, &at, durable_bytes)?;
+        let mut segment = match Reader::open(disk, dir, &at, durable_bytes) {
+            // Its events were acknowledged meanwhile, and the file was deleted.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && !lock().segments_by_first.contains_key(&first) =>
+            {
+                continue;
+            }
+            opened => opened?,
+        };
         while at.number < end {
             if events.len() >= limit || size >= bytes {
                 return Ok(events);

@@ -6,6 +6,7 @@ mod mutants;
 mod seeds;
 mod sim_disk;
 mod simulation;
+mod threads;
 
 use merch_chassis::file_permissions::parent_dir;
 

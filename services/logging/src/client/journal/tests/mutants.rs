@@ -33,6 +33,8 @@ simulator::mutants! {
     not found by seeds {
         /// Of many disk errors, it needs exactly one.
         FailedDeadLetterKept,
+        /// It needs threads.
+        AcknowledgedAfterClose,
     }
 }
 

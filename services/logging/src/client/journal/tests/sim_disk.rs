@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use simulator::threads::point;
+
 use super::{Disk, mutants, parent_dir};
 use crate::client::journal::disk::DiskFile;
 
@@ -118,6 +120,7 @@ impl SimDisk {
 
     /// Lets the other thread run, and returns the state for an operation.
     fn operate(&self) -> MutexGuard<'_, State> {
+        point();
         let now = self.state().operations.len();
         let due = self.interruption.lock().unwrap().take_if(|due| due.operation <= now);
         if let Some(due) = due {
@@ -399,6 +402,7 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, path: &Path, offset: u64) -> io::Result<(Box<dyn Read>, u64)> {
+        point();
         let content = self.content(path).ok_or(io::ErrorKind::NotFound)?;
         let bytes = content.len() as u64;
         let mut reader = Cursor::new(content);
