@@ -27,10 +27,9 @@ pub use shuttle::{
 
 use crate::{panic_message, runtime, setting};
 
-/// Of each model: half of them random, half with few preemptions at random points.
-const SCHEDULES: u64 = 5_000;
-/// Each planted fault is found by this number of schedules.
-const FAULT_SCHEDULES: u64 = 10_000;
+/// Of each model: half of them random, half with few preemptions at random points. Each planted
+/// fault is found by them.
+const SCHEDULES: u64 = 10_000;
 /// The preemptions of a schedule with few of them.
 const PREEMPTIONS: usize = 3;
 /// Unoptimised code uses more stack than shuttle's default.
@@ -84,8 +83,8 @@ pub fn check(model: impl Fn() + Send + Sync + 'static) {
 /// # Panics
 /// If none does.
 pub fn assert_found(fault: Option<Fault>, failure: &str, model: impl Fn() + Send + Sync + 'static) {
-    match explore(model, fault, 0, FAULT_SCHEDULES) {
-        Ok(()) => panic!("{FAULT_SCHEDULES} schedules do not find the fault"),
+    match explore(model, fault, 0, SCHEDULES) {
+        Ok(()) => panic!("{SCHEDULES} schedules do not find the fault"),
         Err(found) => assert!(found.contains(failure), "expected {failure:?}, found: {found}"),
     }
 }
