@@ -28,22 +28,26 @@ impl Disk {
         Ok(mounted.then(|| Self { name: name.to_owned(), path: path.to_owned() }))
     }
 
-    /// Takes all its free space.
-    pub fn fill(&self) -> Result<()> {
+    /// Takes all its free space. On a thread of its own, because that takes time.
+    pub async fn fill(&self) -> Result<()> {
         let mut ballast = fs::File::create(self.ballast())?;
-        let mut piece = vec![0; 1 << 20];
-        while !piece.is_empty() {
-            if ballast.write(&piece).is_err() {
-                piece.truncate(piece.len() / 2);
+        let fill = move || {
+            let mut piece = vec![0; 1 << 20];
+            while !piece.is_empty() {
+                if ballast.write(&piece).is_err() {
+                    piece.truncate(piece.len() / 2);
+                }
             }
-        }
-        Ok(())
+        };
+        Ok(tokio::task::spawn_blocking(fill).await?)
     }
 
     /// Frees the space again.
-    pub fn empty(&self) {
+    pub async fn empty(&self) -> Result<()> {
+        let ballast = self.ballast();
         // It is missing if the disk was never filled.
-        let _ = fs::remove_file(self.ballast());
+        drop(tokio::task::spawn_blocking(|| fs::remove_file(ballast)).await?);
+        Ok(())
     }
 
     fn ballast(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use tokio::{sync::MutexGuard, task::JoinSet};
 use crate::{
     clients::Recorder,
     history::Fault,
-    plan::{Action, CALM, EPISODES, FIRST_FAULT, Plan, Step},
+    plan::{Action, CALM, FIRST_FAULT, Plan, Step},
     proxy::Disturbance,
     role::Role,
     store::Store,
@@ -26,8 +26,12 @@ pub async fn run(
 ) -> Result<()> {
     let mut random = StdRng::seed_from_u64(!seed);
     tokio::time::sleep(FIRST_FAULT).await;
-    let episodes = plan.len();
-    for (number, episode) in plan.into_iter().enumerate() {
+    for episode in plan {
+        if episode.is_empty() {
+            tokio::time::sleep(CALM).await;
+            continue;
+        }
+        let affects_requests = episode.iter().any(|step| step.action.affects_requests());
         let mut steps = JoinSet::new();
         for step in episode {
             let (store, recorder) = (Arc::clone(store), Arc::clone(recorder));
@@ -60,15 +64,15 @@ pub async fn run(
         // A process that was not ready when its fault ended is still part of a fault.
         let ended = recorder.now();
         if ended - began > Duration::from_secs(1) {
-            let what = "wait until all roles are ready".to_owned();
+            let what = if affects_requests {
+                "wait until all roles are ready"
+            } else {
+                "wait until logging is ready"
+            };
+            let what = what.to_owned();
             recorder.record_fault(Fault { began, ended, what, restored: None });
         }
-        let calm = if (number + 1) % EPISODES == 0 || number + 1 == episodes {
-            CALM
-        } else {
-            Duration::from_millis(random.random_range(100..3_000))
-        };
-        tokio::time::sleep(calm).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..3_000))).await;
     }
     Ok(())
 }
@@ -100,13 +104,16 @@ async fn apply(
             role.stop().await?;
             role.start()?;
         }
-        Action::Roll => {
-            for role in &store.roles {
-                let mut role = role.lock().await;
-                role.stop().await?;
-                role.start()?;
-                store.wait_for(&role).await?;
-            }
+        Action::Roll => roll(store, true).await?,
+        Action::RollWithoutKafka => {
+            store.stop_kafka().await?;
+            roll(store, false).await?;
+            store.start_kafka().await?;
+        }
+        Action::Upgrade => {
+            store.migrate(recorder.now().as_millis()).await?;
+            tokio::time::sleep(lasts).await;
+            roll(store, true).await?;
         }
         Action::Disturb(name, disturbance) => {
             let link = store.links.iter().find(|link| link.name == *name).context("a link")?;
@@ -120,11 +127,20 @@ async fn apply(
             tokio::time::sleep(lasts).await;
             store.skew(number, 0)?;
         }
+        Action::StepPostgres(milliseconds) => {
+            store.skew_postgres(*milliseconds)?;
+            tokio::time::sleep(lasts).await;
+            store.skew_postgres(0)?;
+        }
         Action::Fill(name) => {
             let disk = store.disks.iter().find(|disk| disk.name == *name).context("a disk")?;
-            disk.fill()?;
+            disk.fill().await?;
             tokio::time::sleep(lasts).await;
-            disk.empty();
+            disk.empty().await?;
+            if name.ends_with("kafka") {
+                // It has exited, or does not use the disk any more.
+                store.kill_kafka(Duration::ZERO).await?;
+            }
             ensure_postgres(store).await?;
         }
         Action::KillPostgres => {
@@ -152,10 +168,16 @@ async fn apply(
             tokio::time::sleep(lasts).await;
             postgres.rebuild_standby().await?;
         }
+        Action::PromoteLagging => return promote_lagging(store, recorder, lasts).await.map(Some),
         Action::Restore => return restore(store, recorder, lasts).await.map(Some),
         Action::KillKafka => store.kill_kafka(lasts).await?,
         Action::FreezeKafka => store.freeze_kafka(lasts).await?,
         Action::KillAll => kill_all(store, lasts).await?,
+        Action::KillAllWaiting => {
+            store.postgres.as_ref().context("PostgreSQL")?.lock().await.freeze_standby()?;
+            tokio::time::sleep(lasts).await;
+            kill_all(store, lasts).await?;
+        }
     }
     Ok(None)
 }
@@ -174,6 +196,19 @@ fn position(store: &Store, name: &str) -> Result<usize> {
 
 async fn role<'a>(store: &'a Store, name: &str) -> Result<MutexGuard<'a, Role>> {
     Ok(store.roles[position(store, name)?].lock().await)
+}
+
+/// Restarts all roles in turn. Logging becomes ready only with Kafka.
+async fn roll(store: &Store, has_kafka: bool) -> Result<()> {
+    for role in &store.roles {
+        let mut role = role.lock().await;
+        role.stop().await?;
+        role.start()?;
+        if has_kafka || !role.name.starts_with("logging") {
+            store.wait_for(&role).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn kill_all(store: &Store, lasts: Duration) -> Result<()> {
@@ -199,6 +234,28 @@ async fn kill_all(store: &Store, lasts: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Lets the primary commit without the standby, waits, and fails over, as `docs/guarantees.md` says
+/// for an asynchronous standby. The standby is the backup.
+async fn promote_lagging(
+    store: &Store,
+    recorder: &Recorder,
+    wait: Duration,
+) -> Result<(Duration, Taken)> {
+    let mut postgres = store.postgres.as_ref().context("PostgreSQL")?.lock().await;
+    let (taken_at, taken_began) = (rfc3339_now(), recorder.now());
+    postgres.degrade().await?;
+    postgres.freeze_standby()?;
+    let taken = (taken_began, recorder.now());
+    tokio::time::sleep(wait).await;
+    let began = recorder.now();
+    let stopped = stop(store, |name| name.starts_with("db")).await?;
+    store.redirect_database(postgres.promote_asynchronous().await?);
+    let url = postgres.url();
+    store.run(&["migrate", "--restored", &taken_at, "--database-url", &url], &[]).await?;
+    start(store, stopped).await?;
+    Ok((began, taken))
+}
+
 /// Takes a backup, waits, and replaces the database by it as `docs/operations.md` says.
 async fn restore(store: &Store, recorder: &Recorder, wait: Duration) -> Result<(Duration, Taken)> {
     let name = format!("backup-{}", recorder.now().as_millis());
@@ -212,15 +269,7 @@ async fn restore(store: &Store, recorder: &Recorder, wait: Duration) -> Result<(
     let taken = (taken_began, recorder.now());
     tokio::time::sleep(wait).await;
     let began = recorder.now();
-    let mut stopped = Vec::new();
-    // api first, then db.
-    for role in store.roles.iter().rev() {
-        let mut role = role.lock().await;
-        if !role.name.starts_with("logging") {
-            role.stop().await?;
-            stopped.push(role);
-        }
-    }
+    let stopped = stop(store, |name| !name.starts_with("logging")).await?;
     match &store.postgres {
         Some(postgres) => {
             let mut postgres = postgres.lock().await;
@@ -232,11 +281,30 @@ async fn restore(store: &Store, recorder: &Recorder, wait: Duration) -> Result<(
         }
         None => store.restore_embedded(&backup).await?,
     }
+    start(store, stopped).await?;
+    Ok((began, taken))
+}
+
+/// Stops roles, api first.
+async fn stop(store: &Store, is_wanted: fn(&str) -> bool) -> Result<Vec<MutexGuard<'_, Role>>> {
+    let mut stopped = Vec::new();
+    for role in store.roles.iter().rev() {
+        let mut role = role.lock().await;
+        if is_wanted(&role.name) {
+            role.stop().await?;
+            stopped.push(role);
+        }
+    }
+    Ok(stopped)
+}
+
+/// Starts stopped roles, db first.
+async fn start(store: &Store, stopped: Vec<MutexGuard<'_, Role>>) -> Result<()> {
     for mut role in stopped.into_iter().rev() {
         role.start()?;
         store.wait_for(&role).await?;
     }
-    Ok((began, taken))
+    Ok(())
 }
 
 /// Returns the current time as RFC 3339.

@@ -199,6 +199,12 @@ impl Postgres {
             self.synchronous,
             "the standby can lack acknowledged commits; call reattach or rebuild_standby first"
         );
+        self.promote_asynchronous().await
+    }
+
+    /// Fails over as [`promote`](Self::promote) does, also to a standby that lacks acknowledged
+    /// commits.
+    pub async fn promote_asynchronous(&mut self) -> Result<SocketAddr> {
         self.kill()?;
         let standby = self.standby();
         self.thaw_standby();

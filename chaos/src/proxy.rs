@@ -140,29 +140,37 @@ async fn pump(
         if count == 0 {
             return to.shutdown().await;
         }
-        let passes = |now: &Disturbance| match now {
-            Disturbance::Partition => false,
-            Disturbance::LoseResponses => !responses,
-            _ => true,
+        let now = loop {
+            let passes = |now: &Disturbance| match now {
+                Disturbance::Partition => false,
+                Disturbance::LoseResponses => !responses,
+                _ => true,
+            };
+            let Ok(now) = disturbances.wait_for(passes).await.map(|now| *now) else {
+                return Ok(());
+            };
+            let pause = match now {
+                Disturbance::Delay(longest) => longest.mul_f64(rand::rng().random_range(0.0..1.0)),
+                Disturbance::Throttle(rate) => {
+                    let count = u32::try_from(count).expect("a buffer is smaller");
+                    Duration::from_secs(1) * count / rate
+                }
+                _ => break now,
+            };
+            // The pause ends with its disturbance.
+            let changes = disturbances.wait_for(|other| *other != now);
+            if tokio::time::timeout(pause, changes).await.is_err() {
+                break now;
+            }
         };
-        let Ok(now) = disturbances.wait_for(passes).await.map(|now| *now) else { return Ok(()) };
-        match now {
-            Disturbance::Delay(longest) => {
-                let part = rand::rng().random_range(0.0..1.0);
-                tokio::time::sleep(longest.mul_f64(part)).await;
-            }
-            Disturbance::Throttle(rate) => {
-                let count = u32::try_from(count).expect("a buffer is smaller");
-                tokio::time::sleep(Duration::from_secs(1) * count / rate).await;
-            }
-            Disturbance::Tear if responses => match until_torn.checked_sub(count) {
+        if now == Disturbance::Tear && responses {
+            match until_torn.checked_sub(count) {
                 Some(left) => until_torn = left,
                 None => {
                     to.write_all(&buffer[..until_torn]).await?;
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
-            },
-            _ => {}
+            }
         }
         to.write_all(&buffer[..count]).await?;
     }
@@ -210,6 +218,15 @@ mod tests {
         }
         proxy.disturb(Disturbance::Throttle(100_000));
         assert_eq!(says(&mut stream, "slow").await.unwrap(), "slow");
+        // Its bytes would need an hour.
+        proxy.disturb(Disturbance::Throttle(1));
+        let rest = [b'x'; 3600];
+        stream.write_all(&rest).await.unwrap();
+        let mut byte = [0];
+        let waited = tokio::time::timeout(Duration::from_millis(50), stream.read_exact(&mut byte));
+        assert!(waited.await.is_err(), "a byte passed");
+        proxy.disturb(Disturbance::None);
+        stream.read_exact(&mut [0; 3600]).await.unwrap();
         proxy.disturb(Disturbance::Tear);
         let torn = says(&mut stream, &"x".repeat(5000)).await;
         assert_eq!(torn.unwrap_err().kind(), io::ErrorKind::ConnectionReset);

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use merch_test_kafka::{Kafka, Options as KafkaOptions, Reaper, free_port};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::Mutex};
 
@@ -18,6 +19,7 @@ use crate::{
     disk::Disk,
     postgres::{Options as PostgresOptions, Postgres},
     proxy::{Disturbance, Proxy},
+    readers,
     role::Role,
 };
 
@@ -27,6 +29,11 @@ const REPLICAS: usize = 2;
 const API_DISK: &str = "8m";
 /// The size of the disk of both PostgreSQL servers, or of the embedded store.
 const DATABASE_DISK: &str = "1g";
+/// The size of Kafka's disk.
+const KAFKA_DISK: &str = "256m";
+
+/// Variables of a process.
+type Variables = Vec<(String, String)>;
 
 /// Settings of all roles. The rate limits are high, because 429 would hide violations.
 const SETTINGS: [(&str, &str); 11] = [
@@ -86,6 +93,7 @@ pub struct Store {
     pub links: Vec<Link>,
     /// Clocks, one for each role; empty without libfaketime.
     pub clocks: Vec<PathBuf>,
+    postgres_clock: Option<PathBuf>,
     /// The database of the roles.
     pub postgres: Option<Mutex<Postgres>>,
     kafka: Option<Arc<StdMutex<Kafka>>>,
@@ -113,6 +121,7 @@ impl Store {
             links: Vec::new(),
             disks: Vec::new(),
             clocks: Vec::new(),
+            postgres_clock: None,
             postgres: None,
             kafka: None,
             machine,
@@ -132,7 +141,12 @@ impl Store {
         let root = self.directory.path().to_owned();
         let data_root = root.join("postgres");
         self.mount("disk of postgres", &data_root, DATABASE_DISK).await?;
-        let options = PostgresOptions { data_root: Some(data_root), ..PostgresOptions::default() };
+        let mut options =
+            PostgresOptions { data_root: Some(data_root), ..PostgresOptions::default() };
+        if let Some((clock, envs)) = self.clock(&root.join("postgres-clock"))? {
+            self.postgres_clock = Some(clock);
+            options.envs = envs;
+        }
         let postgres = Postgres::start(&root, options).await?;
         let database = postgres.address();
         self.run(&["migrate", "--database-url", &postgres.url()], &[]).await?;
@@ -140,8 +154,13 @@ impl Store {
 
         // Clients get Kafka's address from Kafka, so it has to advertise the proxy.
         let to_kafka = self.link("logging -> kafka", ([127, 0, 0, 1], 9).into()).await?;
+        let kafka_data = root.join("kafka");
+        self.mount("disk of kafka", &kafka_data, KAFKA_DISK).await?;
         let options = KafkaOptions {
-            properties: vec![format!("advertised.listeners=PLAINTEXT://{to_kafka}")],
+            properties: vec![
+                format!("advertised.listeners=PLAINTEXT://{to_kafka}"),
+                format!("log.dirs={}", kafka_data.display()),
+            ],
             ..KafkaOptions::default()
         };
         let kafka = tokio::task::spawn_blocking(|| Kafka::with(options)).await?;
@@ -274,22 +293,29 @@ impl Store {
             .collect();
         all.push(("MERCH_ADMIN_LISTEN".to_owned(), admin.to_string()));
         all.push(("MERCH_DATA_DIR".to_owned(), data_dir.display().to_string()));
-        if let Some(library) = &self.machine.faketime {
-            let clock = directory.join("clock");
-            fs::write(&clock, "+0\n")?;
-            all.extend([
-                ("LD_PRELOAD".to_owned(), library.display().to_string()),
-                ("FAKETIME_TIMESTAMP_FILE".to_owned(), clock.display().to_string()),
-                ("FAKETIME_CACHE_DURATION".to_owned(), "1".to_owned()),
-                // Only the time of day is wrong.
-                ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
-            ]);
+        if let Some((clock, envs)) = self.clock(&directory.join("clock"))? {
+            all.extend(envs);
             self.clocks.push(clock);
         }
         let role = Role::new(name, &directory, &self.machine.merch, arguments, all, admin)?;
         self.roles.push(Mutex::new(role));
         self.names.push(name.to_owned());
         Ok(())
+    }
+
+    /// Creates a clock, and returns it with the variables of the processes that use it.
+    fn clock(&self, file: &Path) -> Result<Option<(PathBuf, Variables)>> {
+        let Some(library) = &self.machine.faketime else { return Ok(None) };
+        fs::write(file, "+0\n")?;
+        let envs = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            // Only the time of day is wrong.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        let envs = envs.map(|(name, value)| (name.to_owned(), value));
+        Ok(Some((file.to_owned(), envs.into())))
     }
 
     /// Returns the addresses for clients: of all api replicas.
@@ -378,8 +404,18 @@ impl Store {
 
     /// Kills Kafka, waits, and starts it again with its data.
     pub async fn kill_kafka(&self, lasts: Duration) -> Result<()> {
-        self.on_kafka(|kafka| kafka.kill(0)).await?;
+        self.stop_kafka().await?;
         tokio::time::sleep(lasts).await;
+        self.start_kafka().await
+    }
+
+    /// Kills Kafka.
+    pub async fn stop_kafka(&self) -> Result<()> {
+        self.on_kafka(|kafka| kafka.kill(0)).await
+    }
+
+    /// Starts Kafka with its data after [`stop_kafka`](Self::stop_kafka).
+    pub async fn start_kafka(&self) -> Result<()> {
         self.on_kafka(|kafka| kafka.restart(0)).await
     }
 
@@ -422,6 +458,33 @@ impl Store {
         }
     }
 
+    /// Migrates the schema of PostgreSQL as a later release would: it adds a table, a column of
+    /// each large table, and an index. The number makes their names unique.
+    pub async fn migrate(&self, number: u128) -> Result<()> {
+        let database = readers::connect(&self.database_url().await).await?;
+        let name = format!("m9999_{number:012}_chaos");
+        let sql = format!(
+            "SET LOCAL lock_timeout = '2s'; \
+             CREATE TABLE {name} (id int PRIMARY KEY); \
+             ALTER TABLE orders ADD COLUMN {name} text; \
+             ALTER TABLE users ADD COLUMN {name} int NOT NULL DEFAULT 7; \
+             CREATE INDEX ix_{name} ON products (stock); \
+             INSERT INTO seaql_migrations (version, applied_at) VALUES ('{name}', 0)"
+        );
+        for _ in 0..20 {
+            let transaction = database.begin().await?;
+            // Without the lock, it is repeated, like each migration.
+            if transaction.execute_unprepared(&sql).await.is_ok() {
+                transaction.commit().await?;
+                // The program accepts the newer schema and does nothing.
+                self.run(&["migrate", "--database-url", &self.database_url().await], &[]).await?;
+                return Ok(());
+            }
+            transaction.rollback().await?;
+        }
+        bail!("the schema could not be migrated in 20 attempts: its tables stayed locked")
+    }
+
     /// Writes a backup of an embedded store.
     pub async fn backup_embedded(&self, file: &Path) -> Result<()> {
         let data_dir = self.data_dir().display().to_string();
@@ -446,13 +509,12 @@ impl Store {
 
     /// Sets the offset of a role's clock, in milliseconds.
     pub fn skew(&self, role: usize, milliseconds: i64) -> Result<()> {
-        let seconds = milliseconds as f64 / 1000.0;
-        // Renamed, because libfaketime must not read half of it.
-        let clock = &self.clocks[role];
-        let fresh = clock.with_extension("new");
-        fs::write(&fresh, format!("{seconds:+.3}\n"))?;
-        fs::rename(&fresh, clock)?;
-        Ok(())
+        set_clock(&self.clocks[role], milliseconds)
+    }
+
+    /// Sets the offset of the clock of both PostgreSQL servers, in milliseconds.
+    pub fn skew_postgres(&self, milliseconds: i64) -> Result<()> {
+        self.postgres_clock.iter().try_for_each(|clock| set_clock(clock, milliseconds))
     }
 
     /// Ends faults of links, disks, clocks and PostgreSQL, and waits until all roles are ready.
@@ -461,11 +523,12 @@ impl Store {
             link.proxy.disturb(Disturbance::None);
         }
         for disk in &self.disks {
-            disk.empty();
+            disk.empty().await?;
         }
         for role in 0..self.clocks.len() {
             self.skew(role, 0)?;
         }
+        self.skew_postgres(0)?;
         if let Some(postgres) = &self.postgres {
             let mut postgres = postgres.lock().await;
             postgres.ensure_running().await?;
@@ -496,6 +559,15 @@ impl Store {
         }
         Ok(panics)
     }
+}
+
+fn set_clock(clock: &Path, milliseconds: i64) -> Result<()> {
+    let seconds = milliseconds as f64 / 1000.0;
+    // Renamed, because libfaketime must not read half of it.
+    let fresh = clock.with_extension("new");
+    fs::write(&fresh, format!("{seconds:+.3}\n"))?;
+    fs::rename(&fresh, clock)?;
+    Ok(())
 }
 
 fn listen_address() -> SocketAddr {

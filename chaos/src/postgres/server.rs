@@ -94,18 +94,20 @@ impl Programs {
         Ok(Self { home, owner, options })
     }
 
-    fn command(&self, program: &str) -> Command {
-        let program = self.home.join("bin").join(program);
+    fn command(&self, program: &str, envs: &[(String, String)]) -> Command {
+        // A library that is loaded into `setpriv` would create its files with privileges.
         let mut command = match self.owner {
-            None => Command::new(program),
+            None => Command::new("env"),
             Some((user, group)) => {
                 let mut command = Command::new("setpriv");
                 command.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
-                command.args(["--clear-groups", "--"]).arg(program);
+                command.args(["--clear-groups", "--", "env"]);
                 command
             }
         };
+        command.args(envs.iter().map(|(name, value)| format!("{name}={value}")));
         command
+            .arg(self.home.join("bin").join(program))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LC_ALL", "C")
@@ -182,7 +184,7 @@ impl Server {
     }
 
     pub(super) async fn init(&self) -> Result<()> {
-        let mut initdb = self.programs.command("initdb");
+        let mut initdb = self.programs.command("initdb", &[]);
         initdb.arg("--pgdata").arg(&self.data).args(["--username=merch", "--auth=trust"]);
         // Small segments of WAL fit on small file systems.
         initdb.args(["--encoding=UTF8", "--no-locale", "--no-sync", "--wal-segsize=4"]);
@@ -245,10 +247,9 @@ impl Server {
             (error.kind() == io::ErrorKind::NotFound).then_some(()).ok_or(error)
         })?;
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = self.programs.command("postgres");
+        let mut command = self.programs.command("postgres", &self.programs.options.envs);
         command.arg("-D").arg(&self.data).arg("-c");
         command.arg(format!("config_file={}", self.config.display()));
-        command.envs(self.programs.options.envs.iter().map(|(name, value)| (name, value)));
         // A group of its own is spared by Ctrl-C, which would stop it before the runner does.
         command.current_dir(&self.data).process_group(0).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("setpriv or postgres cannot be started")?);
