@@ -31,7 +31,7 @@ pub struct Operation {
 pub struct Token {
     /// The user.
     pub user: Uuid,
-    /// Counts the successful log-ins of the user, from 0.
+    /// Unique for the user.
     pub log_in: usize,
 }
 

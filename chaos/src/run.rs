@@ -11,14 +11,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use crate::{
     books::{Books, Snapshot},
     checker::{Report, check},
-    clients::{Client, Recorder, read_stock},
-    history::{Call, History, Operation, Response},
+    clients::{Client, Recorder, SharedAccounts, read_stock, restock},
+    history::History,
     nemesis,
     plan::{Parts, plan},
     readers::{self, TopicLog},
@@ -80,12 +79,19 @@ pub async fn run(options: Options) -> Result<Verdict> {
     ensure!(!seeded.is_empty(), "the store has no products");
 
     let (recorder, stop) = (Arc::new(Recorder::default()), Arc::new(AtomicBool::new(false)));
-    let mut clients = JoinSet::new();
+    let (mut clients, shared) = (JoinSet::new(), SharedAccounts::default());
     for number in 0..CLIENTS {
-        let client = Client::new(number, seed, servers.clone(), Arc::clone(&recorder))?;
+        let (servers, shared) = (servers.clone(), shared.clone());
+        let client = Client::new(number, seed, servers, shared, Arc::clone(&recorder))?;
         clients.spawn(client.run(PAUSE, Arc::clone(&stop)));
     }
-    clients.spawn(restock(seed, Arc::clone(&store), Arc::clone(&recorder), Arc::clone(&stop)));
+    clients.spawn(restock(
+        CLIENTS,
+        seed,
+        Arc::clone(&store),
+        Arc::clone(&recorder),
+        Arc::clone(&stop),
+    ));
     let snapshots =
         tokio::spawn(take_snapshots(Arc::clone(&store), Arc::clone(&recorder), Arc::clone(&stop)));
     let log = Arc::new(Mutex::new(TopicLog::default()));
@@ -177,37 +183,6 @@ async fn follow_topic(store: Arc<Store>, stop: Arc<AtomicBool>, log: Arc<Mutex<T
             }
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
-    }
-}
-
-/// Restocks repeatedly, as the operator does.
-async fn restock(seed: u64, store: Arc<Store>, recorder: Arc<Recorder>, stop: Arc<AtomicBool>) {
-    let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        let key = format!("restock-{number}");
-        let (product, pieces) = (random.random_range(1..=3), random.random_range(5..40));
-        for attempt in 0..5 {
-            let call = Call::Restock { product, pieces, key: key.clone() };
-            let began = recorder.now();
-            let done = store.restock(product, pieces, &key, number + attempt).await;
-            let response = done.is_ok().then(|| Response { status: 200, ..Response::default() });
-            let ended = recorder.now();
-            recorder.record(Operation {
-                client: CLIENTS,
-                began,
-                ended,
-                call,
-                response,
-                impatient: false,
-            });
-            if done.is_ok() || stop.load(Ordering::Relaxed) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(random.random_range(1_000..4_000))).await;
     }
 }
 

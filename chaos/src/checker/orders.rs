@@ -1,6 +1,9 @@
 //! Promises 1 and 2, and 8 for users and restocks: responses and tables agree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -12,6 +15,9 @@ use crate::{
     checker::statuses::affects_requests,
     history::{Call, Moment, Order},
 };
+
+/// A request is in flight for at most this long after an impatient client has left.
+const LEFT: Duration = Duration::from_secs(1);
 
 pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     rows(facts, report);
@@ -233,15 +239,18 @@ fn refusals(
     }
 }
 
-/// Returns whether an earlier attempt that a fault delayed can have placed the order later.
+/// Returns whether another attempt can have placed the order after this refusal: it was in flight
+/// with it, or a fault delayed it.
 fn is_late(facts: &Facts<'_>, attempts: &[usize], refused: usize) -> bool {
     let refused = facts.op(refused);
-    attempts.iter().map(|index| facts.op(*index)).any(|earlier| {
-        outcome(earlier) == Outcome::Unknown
-            && facts.history.faults.iter().any(|fault| {
-                let overlaps = fault.began <= refused.ended && fault.ended >= earlier.began;
-                overlaps && affects_requests(&fault.what)
-            })
+    attempts.iter().map(|index| facts.op(*index)).any(|other| {
+        let left = if other.impatient { LEFT } else { Duration::ZERO };
+        outcome(other) == Outcome::Unknown
+            && (other.ended + left >= refused.began
+                || facts.history.faults.iter().any(|fault| {
+                    let overlaps = fault.began <= refused.ended && fault.ended >= other.began;
+                    overlaps && affects_requests(&fault.what)
+                }))
     })
 }
 

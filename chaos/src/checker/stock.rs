@@ -14,11 +14,17 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
     let ledgers = ledgers(facts, &restocks);
     reads(facts, report, &ledgers);
     for (index, op) in facts.operations() {
-        if let Call::Place { product, quantity, .. } = &op.call
+        if let Call::Place { token, product, quantity, key } = &op.call
             && op.response.as_ref().is_some_and(|it| it.status == 409 && it.code == "out_of_stock")
             && let Some(ledger) = ledgers.get(product)
         {
             let (least, _) = ledger.bounds(op.began, op.ended);
+            // If its own order had taken these pieces before, the response would have returned it.
+            let key = key.as_ref().map(|key| (token.user, key.clone()));
+            let own = key.and_then(|key| facts.orders.get(facts.books.tables.keys.get(&key)?));
+            let own = own.filter(|own| own.possible.is_some_and(|began| began <= op.ended));
+            let own = own.filter(|_| facts.undone_by(op) == 0).map_or(0, |own| own.order.quantity);
+            let least = least + own;
             if least >= *quantity {
                 let what = format!(
                     "an order of {quantity} pieces of product {product} got 409 out_of_stock, and \
@@ -143,12 +149,13 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Returns the least and the greatest stock of a state that was current in this time.
+    /// Returns the least and the greatest stock of a state that was current in this time. If not all
+    /// changes that were possible happened, the least can be negative.
     fn bounds(&self, began: Moment, ended: Moment) -> (i64, i64) {
         let (before, started) = (|from: Moment| from < began, |from: Moment| from <= ended);
         let least = self.surely_returned.sum_where(before) - self.possibly_taken.sum_where(started);
         let most = self.possibly_returned.sum_where(started) - self.surely_taken.sum_where(before);
-        ((self.seeded + least).max(0), self.seeded + most)
+        (self.seeded + least, self.seeded + most)
     }
 }
 
@@ -213,6 +220,7 @@ fn reads(facts: &Facts<'_>, report: &mut Report, ledgers: &HashMap<i64, Ledger>)
         let (Some(shown), Some(ledger)) = (shown, ledgers.get(&product)) else { return };
         report.totals.reads += 1;
         let (least, most) = ledger.bounds(began, ended);
+        let least = least.max(0);
         if !(least..=most).contains(&shown.stock) {
             let what = format!(
                 "a read returned {} pieces of product {product}; the changes before and during it \

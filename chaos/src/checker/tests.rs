@@ -510,8 +510,8 @@ fn late_order_after_a_refusal_is_excepted_during_faults() {
     let Call::Place { key, .. } = &mut history.operations[LOST].call else { unreachable!() };
     *key = Some("late".to_owned());
     let mut refused = history.operations[LOST].clone();
-    refused.began += seconds(1);
-    refused.ended += seconds(1);
+    refused.began += seconds(2);
+    refused.ended += seconds(2);
     let Call::Place { token, product: 1, .. } = refused.call else { unreachable!() };
     refused.response = Some(Response { status: 429, ..Response::default() });
     let id = unobserved(&books.tables);
@@ -526,6 +526,32 @@ fn late_order_after_a_refusal_is_excepted_during_faults() {
     assert_eq!((promises(&report), report.totals.late), (vec![7], 1));
     history.faults.remove(1);
     assert!(promises(&check(&history, &books)).contains(&2));
+    history.operations[LOST].ended += seconds(2);
+    let report = check(&history, &books);
+    assert_eq!((promises(&report), report.totals.late), (vec![7, 7], 1), "in flight at once");
+}
+
+/// An attempt that gets 409 at the same time as another one gets the order with the last pieces.
+#[test]
+fn last_pieces_of_a_key_do_not_refuse_its_repetition() {
+    let store = Store::new([2, 0]);
+    let mut script = Script { store, history: History::default(), now: seconds(1) };
+    let user = script.send(Call::Register { username: "ada".to_owned() }).user.unwrap();
+    let token = Token { user, log_in: 0 };
+    let place =
+        |key: &str| Call::Place { token, product: 1, quantity: 2, key: Some(key.to_owned()) };
+    script.send(Call::LogIn { user, log_in: 0 });
+    script.send(place("key"));
+    let sold_out = script.send(place("another"));
+    let placed = script.history.operations[2].clone();
+    let other = &mut script.history.operations[3];
+    (other.began, other.ended) = (placed.began, placed.ended);
+    let (mut history, books) = (script.history, script.store.into_books());
+    assert_eq!(check(&history, &books).violations, [], "keys of two orders");
+    history.operations[3].call = placed.call;
+    assert_eq!(sold_out.status, 409);
+    let report = check(&history, &books);
+    assert!(report.violations.iter().any(|it| it.promise == 2), "{report}");
 }
 
 #[test]
