@@ -227,6 +227,12 @@ impl Kafka {
         self.brokers[broker].as_ref().expect("a broker that runs").signal("-CONT");
     }
 
+    /// Returns the file with the output of a broker's last process.
+    #[must_use]
+    pub fn log(&self, broker: usize) -> PathBuf {
+        self.home(broker).join("log")
+    }
+
     /// Returns the batches in a broker's files, oldest first; unflushed ones are missing.
     ///
     /// # Panics
