@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::history::{Moment, Order};
+use crate::{
+    history::{Moment, Order},
+    store::Deployment,
+};
 
 /// One snapshot of all tables, read after the last fault, when the outbox was empty.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -49,8 +52,9 @@ pub struct Snapshot {
     pub stock: BTreeMap<i64, i64>,
     /// Pieces in placed orders, by product.
     pub placed: BTreeMap<i64, i64>,
-    /// Pieces that all restocks added, of all products.
-    pub restocked: i64,
+    /// Pieces that restocks added, by product. `None`: a snapshot of an older runner.
+    #[serde(default)]
+    pub restocks: Option<BTreeMap<i64, i64>>,
 }
 
 /// A record of the topic.
@@ -81,9 +85,52 @@ pub struct Record {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Record {
+    /// Returns whether both are records of the same event with the same content.
+    #[must_use]
+    pub fn is_same_event(&self, other: &Self) -> bool {
+        let Self { partition, offset, .. } = *self;
+        *self == Self { partition, offset, ..other.clone() }
+    }
+}
+
+/// The end of a process that no fault ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its role, such as `db 1`.
+    pub role: String,
+    /// How it ended, such as `exit status: 1`.
+    pub status: String,
+    /// The exit code. `None`: a signal.
+    pub code: Option<i32>,
+    /// Whether it was ready before.
+    pub was_ready: bool,
+}
+
+/// What did not happen in time, or failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The promise that it breaks. `None`: the runner or the machine failed.
+    pub promise: Option<u8>,
+    /// What happened, as a sentence.
+    pub what: String,
+}
+
+/// A part of the books that can be unreadable after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Part {
+    /// [`Books::tables`].
+    Tables,
+    /// [`Books::topic`].
+    Topic,
+}
+
 /// Everything that the checker compares with the history.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Books {
+    /// The store. `None`: books of an older runner.
+    #[serde(default)]
+    pub deployment: Option<Deployment>,
     /// Pieces before the first order, by product.
     pub seeded: BTreeMap<i64, i64>,
     /// The tables at the end.
@@ -92,6 +139,18 @@ pub struct Books {
     pub snapshots: Vec<Snapshot>,
     /// All records of the topic, by partition and offset.
     pub topic: Vec<Record>,
+    /// Ends of processes that no fault ended.
+    #[serde(default)]
+    pub exits: Vec<Exit>,
+    /// Panics in the logs of the roles.
+    #[serde(default)]
+    pub panics: Vec<String>,
+    /// What did not recover in time.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+    /// Parts that could not be read, and are empty.
+    #[serde(default)]
+    pub unread: BTreeSet<Part>,
 }
 
 /// A map as a list of pairs, because keys in JSON are strings.

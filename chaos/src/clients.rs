@@ -369,6 +369,7 @@ impl Client {
         let (response, body) = received.unzip();
         self.recorder.record(Operation {
             client: self.number,
+            server: self.servers.iter().position(|other| *other == server),
             began,
             ended,
             call,

@@ -13,6 +13,10 @@ pub type Moment = Duration;
 pub struct Operation {
     /// The number of the client.
     pub client: usize,
+    /// The number of the api that got the request, or of the db that got a restock. `None`:
+    /// unknown.
+    #[serde(default)]
+    pub server: Option<usize>,
     /// Before the request was sent.
     pub began: Moment,
     /// After the response was received, or the client gave up.

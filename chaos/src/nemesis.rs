@@ -38,12 +38,10 @@ pub async fn run(
             steps.spawn(async move {
                 tokio::time::sleep(step.after).await;
                 let began = recorder.now();
-                let restored = apply(&store, &recorder, &step)
-                    .await
-                    .with_context(|| format!("the nemesis could not {}", step.action))?;
-                let (began, restored) = match restored {
-                    Some((began, taken)) => (began, Some(taken)),
-                    None => (began, None),
+                let applied = apply(&store, &recorder, &step).await;
+                let (began, restored) = match &applied {
+                    Ok(Some((began, taken))) => (*began, Some(*taken)),
+                    Ok(None) | Err(_) => (began, None),
                 };
                 let ended = recorder.now();
                 let what = step.action.to_string();
@@ -53,14 +51,17 @@ pub async fn run(
                     (ended - began).as_secs_f64()
                 ));
                 recorder.record_fault(Fault { began, ended, what, restored });
-                Ok::<(), anyhow::Error>(())
+                applied.with_context(|| format!("the nemesis could not {}", step.action))
             });
         }
+        // The other faults of the episode end before the run does.
+        let mut applied = Ok(None);
         while let Some(step) = steps.join_next().await {
-            step??;
+            applied = applied.and(step?);
         }
+        applied?;
         let began = recorder.now();
-        store.heal().await?;
+        let healed = store.heal().await;
         // A process that was not ready when its fault ended is still part of a fault.
         let ended = recorder.now();
         if ended - began > Duration::from_secs(1) {
@@ -72,6 +73,7 @@ pub async fn run(
             let what = what.to_owned();
             recorder.record_fault(Fault { began, ended, what, restored: None });
         }
+        healed?;
         tokio::time::sleep(Duration::from_millis(random.random_range(100..3_000))).await;
     }
     Ok(())

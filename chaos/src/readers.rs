@@ -1,7 +1,7 @@
 //! Reads the tables without a proxy, and the topic.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -92,12 +92,30 @@ const STOCK: &str =
 const PLACED: &str = "SELECT CAST(product_id AS bigint) AS product, \
                       CAST(sum(quantity) AS bigint) AS pieces FROM orders \
                       WHERE status = 'placed' GROUP BY product_id";
-const RESTOCKED: &str = "SELECT CAST(0 AS bigint) AS product, \
-                         CAST(coalesce(sum(difference), 0) AS bigint) AS pieces FROM admin_requests";
+const RESTOCKED: &str = "SELECT fingerprint, CAST(sum(difference) AS bigint) AS pieces \
+                         FROM admin_requests GROUP BY fingerprint";
 
 async fn sums(database: &impl ConnectionTrait, sql: &str) -> Result<BTreeMap<i64, i64>> {
     let rows = rows(database, sql).await?;
     rows.iter().map(|row| Ok((row.try_get("", "product")?, row.try_get("", "pieces")?))).collect()
+}
+
+/// Returns the pieces that restocks added, by product.
+async fn restocks(database: &impl ConnectionTrait) -> Result<BTreeMap<i64, i64>> {
+    let mut restocks = BTreeMap::new();
+    for row in rows(database, RESTOCKED).await? {
+        let (fingerprint, pieces): (String, i64) =
+            (row.try_get("", "fingerprint")?, row.try_get("", "pieces")?);
+        *restocks.entry(product_of(&fingerprint)?).or_default() += pieces;
+    }
+    Ok(restocks)
+}
+
+/// Returns the product of a fingerprint such as `v1:product=2,add=5`.
+fn product_of(fingerprint: &str) -> Result<i64> {
+    let rest = fingerprint.split_once("product=").map(|(_, rest)| rest);
+    let product = rest.and_then(|rest| rest.split(',').next()?.parse().ok());
+    product.with_context(|| format!("admin_requests has the fingerprint {fingerprint:?}"))
 }
 
 /// Reads the sums in one snapshot.
@@ -114,9 +132,9 @@ pub async fn snapshot(
     let transaction = database.begin_with_config(isolation, None).await?;
     let stock = sums(&transaction, STOCK).await?;
     let placed = sums(&transaction, PLACED).await?;
-    let restocked = sums(&transaction, RESTOCKED).await?.values().sum();
+    let restocks = Some(restocks(&transaction).await?);
     transaction.rollback().await?;
-    Ok(Snapshot { began, ended: now(), server: server.to_owned(), stock, placed, restocked })
+    Ok(Snapshot { began, ended: now(), server: server.to_owned(), stock, placed, restocks })
 }
 
 /// Returns the number of events in the outbox that were not shipped.
@@ -203,28 +221,86 @@ pub fn topic(bootstrap_servers: &str, limit: Duration) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Collects the events of a broker in memory. Each start of the broker creates a new topic with
-/// the newest events again.
+/// Collects the records of brokers in memory. Each start of the store has another broker, whose
+/// topic begins with the newest events again.
 #[derive(Debug, Default)]
 pub struct TopicLog {
-    known: HashSet<String>,
+    /// The address of the broker that was read last.
+    broker: String,
+    /// The next offset of each partition of this broker.
+    next: HashMap<i32, i64>,
+    /// The events of this broker.
+    ids: HashSet<String>,
+    /// Where each event is in the records for the first time.
+    first: HashMap<String, usize>,
     records: Vec<Record>,
 }
 
 impl TopicLog {
-    /// Adds the events whose ids are new, in the order of the topic.
-    pub fn add(&mut self, topic: Vec<Record>) {
+    /// Adds the new records of a topic, which are sorted by partition and offset. The first record
+    /// of a broker with an earlier broker's event is no repetition, if it has the same content.
+    pub fn add(&mut self, broker: &str, topic: Vec<Record>) {
+        if self.broker != broker {
+            broker.clone_into(&mut self.broker);
+            self.next.clear();
+            self.ids.clear();
+        }
         for mut record in topic {
-            if self.known.insert(record.id.clone()) {
-                record.offset = i64::try_from(self.records.len()).expect("memory is smaller");
-                self.records.push(record);
+            let next = self.next.entry(record.partition).or_default();
+            if record.offset < *next {
+                continue;
             }
+            *next = record.offset + 1;
+            let repeats = !self.ids.insert(record.id.clone());
+            record.offset = i64::try_from(self.records.len()).expect("memory is smaller");
+            let first = self.first.get(&record.id).map(|index| &self.records[*index]);
+            if !repeats && first.is_some_and(|first| first.is_same_event(&record)) {
+                continue;
+            }
+            self.first.entry(record.id.clone()).or_insert(self.records.len());
+            self.records.push(record);
         }
     }
 
-    /// Returns all events.
+    /// Returns all records.
     #[must_use]
     pub fn into_records(self) -> Vec<Record> {
         self.records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(partition: i32, offset: i64, id: &str) -> Record {
+        Record { partition, offset, id: id.to_owned(), ..Record::default() }
+    }
+
+    fn ids(log: TopicLog) -> Vec<String> {
+        log.into_records().into_iter().map(|record| record.id).collect()
+    }
+
+    #[test]
+    fn repetitions_on_one_broker_are_kept() {
+        let mut log = TopicLog::default();
+        log.add("one", vec![record(0, 0, "a"), record(0, 1, "b"), record(1, 0, "c")]);
+        log.add("one", vec![record(0, 1, "b"), record(0, 2, "a"), record(1, 1, "d")]);
+        assert_eq!(ids(log), ["a", "b", "c", "a", "d"]);
+    }
+
+    #[test]
+    fn next_broker_adds_new_and_changed_events() {
+        let mut log = TopicLog::default();
+        log.add("one", vec![record(0, 0, "a"), record(0, 1, "b")]);
+        let changed = Record { event: "other".to_owned(), ..record(0, 1, "b") };
+        log.add("two", vec![record(0, 0, "a"), changed, record(0, 2, "c"), record(0, 3, "a")]);
+        assert_eq!(ids(log), ["a", "b", "b", "c", "a"]);
+    }
+
+    #[test]
+    fn product_of_a_restock_is_in_its_fingerprint() {
+        assert_eq!(product_of("v1:product=2,add=5").unwrap(), 2);
+        assert!(product_of("v2:2+5").is_err());
     }
 }

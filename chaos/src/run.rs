@@ -1,6 +1,7 @@
 //! One run: a store, its clients, its faults, and the verdict.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     sync::{
@@ -14,13 +15,14 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::{
-    books::{Books, Snapshot},
+    books::{Books, Failure, Part, Record, Snapshot, Tables},
     checker::{Report, check},
     clients::{Client, Recorder, SharedAccounts, read_stock, restock},
-    history::History,
+    history::{Call, History, Operation, Response},
     nemesis,
     plan::{Parts, plan},
     readers::{self, TopicLog},
+    role::NotRecovered,
     store::{Deployment, Machine, Store},
 };
 
@@ -30,6 +32,10 @@ const CLIENTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(40);
 /// After the last request, all events must be shipped within this time.
 const SHIP_TIMEOUT: Duration = Duration::from_secs(60);
+/// The product that the operator makes scarce, so that orders are refused from the start.
+const SCARCE: i64 = 1;
+/// Its pieces after that.
+const SCARCE_PIECES: i64 = 20;
 
 /// What a run does.
 #[derive(Clone, Debug)]
@@ -57,14 +63,15 @@ pub struct Verdict {
 
 impl Verdict {
     fn of(report: &Report, history: &History) -> Self {
-        Self { is_kept: report.violations.is_empty(), text: report.explain(history) }
+        Self { is_kept: report.is_kept(), text: report.explain(history) }
     }
 }
 
-/// Runs a store under faults and checks the promises.
+/// Runs a store under faults and checks the promises. A part that does not recover breaks one; the
+/// rest is checked nevertheless.
 ///
 /// # Errors
-/// If the run itself fails: a part does not start, or does not recover.
+/// If the store does not start, or the books cannot be written.
 pub async fn run(options: Options) -> Result<Verdict> {
     let Options { seed, length, deployment, machine, say } = options;
     let directory = machine.directory.clone();
@@ -80,6 +87,7 @@ pub async fn run(options: Options) -> Result<Verdict> {
 
     let (recorder, stop) = (Arc::new(Recorder::default()), Arc::new(AtomicBool::new(false)));
     let (mut clients, shared) = (JoinSet::new(), SharedAccounts::default());
+    make_scarce(&store, &recorder, &seeded).await?;
     for number in 0..CLIENTS {
         let (servers, shared) = (servers.clone(), shared.clone());
         let client = Client::new(number, seed, servers, shared, Arc::clone(&recorder))?;
@@ -103,30 +111,67 @@ pub async fn run(options: Options) -> Result<Verdict> {
     let plan = plan(seed, length, &parts);
     let faults = nemesis::run(plan, seed, &store, &recorder, say).await;
     stop.store(true, Ordering::Relaxed);
+    let mut failures: Vec<Failure> = faults.err().iter().map(failure).collect();
+    for failure in &failures {
+        say(&format!("{}; ending the run", failure.what));
+    }
     while let Some(client) = clients.join_next().await {
         client.context("a client panicked")?;
     }
     let snapshots = snapshots.await?;
-    let exits = supervisor.await?;
-    let books = match faults {
-        Ok(()) => read_books(&store, &log).await,
-        Err(error) => Err(error),
-    };
-    let panics = store.keep_logs().await?;
-    let history = recorder.with(std::mem::take);
-    write(&directory, "history.json", &history)?;
-    let mut books = books?;
+    failures.extend(supervisor.await?);
+    if !failures.is_empty() {
+        // So that the books can be read. A second failure says nothing new.
+        let _ = store.heal().await;
+    }
+    let mut books = read_books(&store, &log).await;
+    books.failures.splice(0..0, failures);
+    books.deployment = Some(deployment);
     books.seeded = seeded;
     books.snapshots = snapshots;
-    write(&directory, "books.json", &books)?;
-    let mut report = check(&history, &books);
-    for what in panics.into_iter().chain(exits) {
-        report.add(7, [], what);
+    books.exits = store.exits().await;
+    let history = recorder.with(std::mem::take);
+    write(&directory, "history.json", &history)?;
+    match store.keep_logs().await {
+        Ok(panics) => books.panics = panics,
+        Err(error) => books.failures.push(failure(&error.context("the logs are incomplete"))),
     }
-    Ok(Verdict::of(&report, &history))
+    write(&directory, "books.json", &books)?;
+    Ok(Verdict::of(&check(&history, &books), &history))
 }
 
-/// Checks the books of an earlier run again, which have neither its panics nor its exits.
+/// Returns the failure that an error is. Recovery of a role needs no operator (promise 7).
+fn failure(error: &anyhow::Error) -> Failure {
+    let promise = error.downcast_ref::<NotRecovered>().map(|_| 7);
+    let text = format!("{error:#}");
+    // The next lines are the ends of logs that the run's directory has.
+    Failure { promise, what: text.lines().next().unwrap_or_default().to_owned() }
+}
+
+/// Takes most pieces of a product, before the clients begin.
+async fn make_scarce(
+    store: &Store,
+    recorder: &Recorder,
+    seeded: &BTreeMap<i64, i64>,
+) -> Result<()> {
+    let key = "scarce".to_owned();
+    let pieces =
+        SCARCE_PIECES - seeded.get(&SCARCE).context("there is no product to make scarce")?;
+    let began = recorder.now();
+    store.set_stock(SCARCE, SCARCE_PIECES, &key).await?;
+    recorder.record(Operation {
+        client: CLIENTS,
+        server: None,
+        began,
+        ended: recorder.now(),
+        call: Call::Restock { product: SCARCE, pieces, key },
+        response: Some(Response { status: 200, ..Response::default() }),
+        impatient: false,
+    });
+    Ok(())
+}
+
+/// Checks the books of an earlier run again.
 pub fn check_again(directory: &Path) -> Result<Verdict> {
     let read = |name: &str| {
         let file = directory.join(name);
@@ -144,42 +189,82 @@ fn write(directory: &Path, name: &str, value: &impl serde::Serialize) -> Result<
 }
 
 /// Waits until all events are shipped, and reads the tables and the topic.
-async fn read_books(store: &Store, log: &Mutex<TopicLog>) -> Result<Books> {
-    let began = Instant::now();
-    let database = readers::connect(&store.database_url().await).await?;
-    loop {
-        let waiting = readers::outbox_backlog(&database).await?;
-        let journals = store.journal_backlog().await?;
-        if waiting == 0 && journals == 0.0 {
-            break;
-        }
-        ensure!(
-            began.elapsed() < SHIP_TIMEOUT,
-            "{waiting} events in the outbox and {journals} in journals were not shipped within \
-             {SHIP_TIMEOUT:?} after the last fault"
+async fn read_books(store: &Store, log: &Mutex<TopicLog>) -> Books {
+    let mut books = Books::default();
+    let mut fail = |promise, what| books.failures.push(Failure { promise, what });
+    if let Err(waiting) = wait_until_shipped(store).await {
+        fail(
+            Some(4),
+            format!("{waiting} {SHIP_TIMEOUT:?} after the last fault; all events must be shipped"),
         );
+    }
+    match read_tables(store).await {
+        Ok(tables) => books.tables = tables,
+        Err(error) => {
+            fail(None, format!("the tables could not be read: {error:#}"));
+            books.unread.insert(Part::Tables);
+        }
+    }
+    match read_topic(store, log).await {
+        Ok(topic) => books.topic = topic,
+        Err(error) => {
+            fail(None, format!("the topic could not be read: {error:#}"));
+            books.unread.insert(Part::Topic);
+        }
+    }
+    books
+}
+
+/// Returns what was left if the outbox and the journals do not become empty in time.
+async fn wait_until_shipped(store: &Store) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        let waiting = async {
+            let database = readers::connect(&store.database_url().await).await?;
+            let waiting = readers::outbox_backlog(&database).await?;
+            Ok::<_, anyhow::Error>((waiting, store.journal_backlog().await?))
+        };
+        let left = match waiting.await {
+            Ok((0, 0.0)) => return Ok(()),
+            Ok((outbox, journals)) => {
+                format!("the outbox has {outbox} events and the journals have {journals}")
+            }
+            Err(error) => format!("the outbox or the journals could not be read ({error:#})"),
+        };
+        if began.elapsed() >= SHIP_TIMEOUT {
+            return Err(left);
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let tables = readers::tables(&database).await?;
+}
+
+async fn read_tables(store: &Store) -> Result<Tables> {
+    readers::tables(&readers::connect(&store.database_url().await).await?).await
+}
+
+async fn read_topic(store: &Store, log: &Mutex<TopicLog>) -> Result<Vec<Record>> {
     let servers = store.bootstrap_servers()?;
-    let topic = move || readers::topic(&servers, Duration::from_secs(20));
-    let mut topic = tokio::task::spawn_blocking(topic).await??;
-    if store.deployment == Deployment::Embedded {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.add(topic);
-        topic = std::mem::take(&mut *log).into_records();
+    let topic = read_whole_topic(&servers, Duration::from_secs(20)).await?;
+    if store.deployment == Deployment::Roles {
+        return Ok(topic);
     }
-    Ok(Books { tables, topic, ..Books::default() })
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.add(&servers, topic);
+    Ok(std::mem::take(&mut *log).into_records())
+}
+
+async fn read_whole_topic(servers: &str, limit: Duration) -> Result<Vec<Record>> {
+    let servers = servers.to_owned();
+    tokio::task::spawn_blocking(move || readers::topic(&servers, limit)).await?
 }
 
 /// Reads the topic of a broker in memory every 3 s, because it keeps the newest events only.
 async fn follow_topic(store: Arc<Store>, stop: Arc<AtomicBool>, log: Arc<Mutex<TopicLog>>) {
     while !stop.load(Ordering::Relaxed) {
         if let Ok(servers) = store.bootstrap_servers() {
-            let topic = move || readers::topic(&servers, Duration::from_secs(3));
             // The store may be down.
-            if let Ok(Ok(topic)) = tokio::task::spawn_blocking(topic).await {
-                log.lock().unwrap_or_else(PoisonError::into_inner).add(topic);
+            if let Ok(topic) = read_whole_topic(&servers, Duration::from_secs(3)).await {
+                log.lock().unwrap_or_else(PoisonError::into_inner).add(&servers, topic);
             }
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -220,23 +305,15 @@ async fn take_snapshots(
     snapshots
 }
 
-/// Restarts exited processes. Returns a message for each exit with a code other than 1.
-async fn supervise(store: Arc<Store>, stop: Arc<AtomicBool>, say: fn(&str)) -> Vec<String> {
-    let mut crashes = Vec::new();
+/// Restarts exited processes. Returns those that could not be started.
+async fn supervise(store: Arc<Store>, stop: Arc<AtomicBool>, say: fn(&str)) -> Vec<Failure> {
+    let mut failures = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         match store.restart_exited().await {
-            Ok(sentences) => {
-                for sentence in sentences {
-                    say(&sentence);
-                    // A role that cannot start exits with code 1.
-                    if !sentence.ends_with("exit status: 1") {
-                        crashes.push(sentence);
-                    }
-                }
-            }
-            Err(error) => crashes.push(format!("{error:#}")),
+            Ok(sentences) => sentences.iter().for_each(|sentence| say(sentence)),
+            Err(error) => failures.push(failure(&error)),
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    crashes
+    failures
 }

@@ -12,10 +12,12 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use merch_test_kafka::{Kafka, Options as KafkaOptions, Reaper, free_port};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::Mutex};
 
 use crate::{
+    books::Exit,
     disk::Disk,
     postgres::{Options as PostgresOptions, Postgres},
     proxy::{Disturbance, Proxy},
@@ -51,7 +53,7 @@ const SETTINGS: [(&str, &str); 11] = [
 ];
 
 /// The deployment under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Deployment {
     /// Two api, two db and two logging services, PostgreSQL with a synchronous standby, and Kafka.
     Roles,
@@ -324,6 +326,12 @@ impl Store {
         self.proxies("clients -> ")
     }
 
+    /// Returns the number of db that the operator can use; 0 for the embedded store's socket.
+    #[must_use]
+    pub fn operator_replicas(&self) -> usize {
+        self.proxies("operator -> ").len()
+    }
+
     fn proxies(&self, prefix: &str) -> Vec<SocketAddr> {
         let links = self.links.iter().filter(|link| link.name.starts_with(prefix));
         links.map(|link| link.proxy.address()).collect()
@@ -387,8 +395,24 @@ impl Store {
         key: &str,
         replica: usize,
     ) -> Result<()> {
+        self.change_stock(product, "--add", pieces, key, replica).await
+    }
+
+    /// Replaces the stock of a product, as the operator does.
+    pub async fn set_stock(&self, product: i64, pieces: i64, key: &str) -> Result<()> {
+        self.change_stock(product, "--set", pieces, key, 0).await
+    }
+
+    async fn change_stock(
+        &self,
+        product: i64,
+        change: &str,
+        pieces: i64,
+        key: &str,
+        replica: usize,
+    ) -> Result<()> {
         let (product, pieces) = (product.to_string(), pieces.to_string());
-        let arguments = ["admin", "restock", &product, "--add", &pieces, "--key", key, "--json"];
+        let arguments = ["admin", "restock", &product, change, &pieces, "--key", key, "--json"];
         let proxies = self.proxies("operator -> ");
         if proxies.is_empty() {
             let data_dir = self.data_dir().display().to_string();
@@ -405,6 +429,8 @@ impl Store {
     /// Kills Kafka, waits, and starts it again with its data.
     pub async fn kill_kafka(&self, lasts: Duration) -> Result<()> {
         self.stop_kafka().await?;
+        // Its next start replaces the log.
+        self.keep_kafka_log()?;
         tokio::time::sleep(lasts).await;
         self.start_kafka().await
     }
@@ -548,9 +574,33 @@ impl Store {
         Ok(waiting)
     }
 
-    /// Copies the logs of the roles to the run's directory. Returns the panics in them.
+    /// Returns the processes that ended although no fault ended them.
+    pub async fn exits(&self) -> Vec<Exit> {
+        let mut exits = Vec::new();
+        for role in &self.roles {
+            exits.extend_from_slice(role.lock().await.exits());
+        }
+        exits
+    }
+
+    /// Appends the log of Kafka's running or last process to the one in the run's directory.
+    fn keep_kafka_log(&self) -> Result<()> {
+        let Some(kafka) = &self.kafka else { return Ok(()) };
+        let log = kafka.lock().unwrap_or_else(PoisonError::into_inner).log(0);
+        let kept = self.machine.directory.join("kafka.log");
+        let mut kept = fs::File::options().create(true).append(true).open(kept)?;
+        std::io::copy(&mut fs::File::open(log)?, &mut kept)?;
+        Ok(())
+    }
+
+    /// Copies all logs to the run's directory. Returns the panics in those of the roles.
     pub async fn keep_logs(&self) -> Result<Vec<String>> {
         let mut panics = Vec::new();
+        self.keep_kafka_log()?;
+        for server in self.postgres.iter().flat_map(|_| ["a", "b"]) {
+            let kept = self.machine.directory.join(format!("postgres-{server}.log"));
+            fs::copy(self.directory.path().join(format!("{server}.log")), kept)?;
+        }
         for role in &self.roles {
             let role = role.lock().await;
             panics.extend(role.panics()?);

@@ -8,8 +8,9 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
+use super::tokens::token;
 use crate::{
-    books::{Books, Record, Snapshot, StoredOrder, Tables},
+    books::{Books, Exit, Record, Snapshot, StoredOrder, Tables},
     history::{Call, Fault, History, Moment, Operation, Order, Product, Response, Token},
 };
 
@@ -20,6 +21,8 @@ const EPOCH: i64 = 1_000_000;
 #[derive(Clone, Default)]
 struct State {
     tables: Tables,
+    /// Pieces that restocks added, by product.
+    restocks: BTreeMap<i64, i64>,
     product_versions: BTreeMap<i64, i64>,
     token_versions: BTreeMap<Uuid, i64>,
 }
@@ -103,6 +106,15 @@ impl Store {
         current.is_some() && current == self.tokens.get(&token)
     }
 
+    /// Returns whether the call gets 401.
+    fn refuses(&self, call: &Call) -> bool {
+        match call {
+            Call::ForgedToken | Call::WrongPassword { .. } => true,
+            Call::LogIn { user, .. } => !self.state.token_versions.contains_key(user),
+            call => token(call).is_some_and(|token| !self.is_valid(token)),
+        }
+    }
+
     /// Runs an operation. The response has a unique request id.
     pub(super) fn execute(&mut self, call: &Call) -> Response {
         let request = format!("request-{}", self.next_id().as_u128());
@@ -113,15 +125,7 @@ impl Store {
 
     fn respond(&mut self, call: &Call, request: &str) -> Response {
         let answer = |status| Response { status, ..Response::default() };
-        let token = match call {
-            Call::LogOut { token }
-            | Call::Place { token, .. }
-            | Call::Cancel { token, .. }
-            | Call::GetOrder { token, .. }
-            | Call::ListOrders { token } => Some(*token),
-            _ => None,
-        };
-        if *call == Call::ForgedToken || token.is_some_and(|token| !self.is_valid(token)) {
+        if *call == Call::ForgedToken || token(call).is_some_and(|token| !self.is_valid(token)) {
             self.event(("api", request), "token_refused", "", &[]);
             return answer(401);
         }
@@ -214,6 +218,7 @@ impl Store {
             Call::Restock { product, pieces, key } => {
                 if !self.state.tables.restocks.contains_key(key) {
                     self.state.tables.restocks.insert(key.clone(), *pieces);
+                    *self.state.restocks.entry(*product).or_default() += *pieces;
                     self.change_stock(*product, *pieces);
                     let details = [("difference", pieces.to_string())];
                     let subject = format!("product:{product}");
@@ -231,7 +236,7 @@ impl Store {
     pub(super) fn restore(&mut self) {
         self.restores += 1;
         self.state = self.backup.clone();
-        let State { tables, product_versions, token_versions } = &mut self.state;
+        let State { tables, product_versions, token_versions, .. } = &mut self.state;
         let versions = tables.orders.values_mut().map(|stored| &mut stored.version);
         let versions = versions.chain(product_versions.values_mut());
         versions.chain(token_versions.values_mut()).for_each(|it| *it += EPOCH * self.restores);
@@ -249,7 +254,7 @@ impl Store {
             server: "primary".to_owned(),
             stock: tables.stock.clone(),
             placed,
-            restocked: tables.restocks.values().sum(),
+            restocks: Some(self.state.restocks.clone()),
         });
     }
 
@@ -348,9 +353,37 @@ enum Event {
     Restore,
 }
 
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
 fn milliseconds(count: u64) -> Duration {
     Duration::from_millis(count)
 }
+
+/// What the model does to requests during a fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    /// Loses responses, of all requests or of those to one server.
+    Lose(Option<usize>),
+    /// Answers when the fault has ended.
+    Hold(usize),
+    /// Answers 503 instead of 401.
+    Unrecorded(usize),
+}
+
+const FAULTS: [(&str, Effect); 9] = [
+    ("kill db 0", Effect::Lose(None)),
+    ("kill kafka", Effect::Nothing),
+    ("skew api 0, +4000 ms", Effect::Nothing),
+    ("cut clients -> api 0", Effect::Lose(Some(0))),
+    ("tear api 1 -> db 0", Effect::Lose(Some(1))),
+    ("freeze api 1", Effect::Hold(1)),
+    ("partition clients -> api 0", Effect::Hold(0)),
+    ("fill disk of api 0", Effect::Unrecorded(0)),
+    ("fill disk of api 1", Effect::Unrecorded(1)),
+];
 
 /// Runs clients against a store. During faults, responses are lost, and requests are executed late
 /// or not at all.
@@ -365,10 +398,13 @@ pub(super) fn random_history(seed: u64, operations: u64) -> (History, Books) {
     }
     let length = 25 * operations / clients.len() as u64;
     let at = |rng: &mut StdRng, from: Moment| from + milliseconds(rng.random_range(1..=length / 4));
-    if rng.random_bool(0.7) {
+    let mut effects = Vec::new();
+    for _ in 0..rng.random_range(0..=3) {
+        let (what, effect) = FAULTS[rng.random_range(0..FAULTS.len())];
         let began = at(rng, Moment::ZERO);
-        let (ended, what) = (at(rng, began), "kill db 0".to_owned());
-        history.faults.push(Fault { began, ended, what, restored: None });
+        let ended = at(rng, began);
+        history.faults.push(Fault { began, ended, what: what.to_owned(), restored: None });
+        effects.push((began..=ended, effect));
     }
     let mut down = Moment::MAX..=Moment::MAX;
     if rng.random_bool(0.5) {
@@ -381,26 +417,35 @@ pub(super) fn random_history(seed: u64, operations: u64) -> (History, Books) {
         queue.insert((restore, 100), Event::Restore);
         let (what, restored) = ("restore".to_owned(), Some((backup_began, backup_ended)));
         history.faults.push(Fault { began, ended, what, restored });
+        effects.push((began..=ended, Effect::Lose(None)));
         down = began..=ended;
     }
     let (mut running, mut sequence) = (Vec::<Operation>::new(), 1_000);
     while let Some(((now, _), event)) = queue.pop_first() {
         sequence += 10;
+        let is_now = |effect: Effect| {
+            effects.iter().any(|(active, it)| active.contains(&now) && *it == effect)
+        };
         match event {
             Event::BackUp => store.back_up(),
             Event::Restore => store.restore(),
             Event::Begin(_) if running.len() as u64 >= operations => {}
             Event::Begin(client) => {
+                let server = rng.random_range(0..2);
                 let longest = if rng.random_bool(0.1) { 1_000 } else { 40 };
-                let ended = now + milliseconds(rng.random_range(1..=longest));
+                let mut ended = now + milliseconds(rng.random_range(1..=longest));
                 let mut executed =
                     now.max(ended.saturating_sub(milliseconds(rng.random_range(0..=longest))));
                 let call = clients[client].next_call(rng, sequence);
+                let is_restock = matches!(call, Call::Restock { .. });
                 let mut response = Some(Response::default());
-                let is_lossy = history.faults.iter().any(|it| it.began <= now && now <= it.ended);
+                let is_lossy =
+                    is_now(Effect::Lose(None)) || !is_restock && is_now(Effect::Lose(Some(server)));
                 if is_lossy && rng.random_bool(0.4) {
                     response = None;
                     executed += milliseconds(rng.random_range(0..1_000));
+                } else if !is_restock && is_now(Effect::Hold(server)) && rng.random_bool(0.5) {
+                    ended += seconds(rng.random_range(0..25));
                 }
                 if response.is_some() || rng.random_bool(0.6) {
                     queue.insert((executed, sequence), Event::Execute(running.len()));
@@ -408,6 +453,7 @@ pub(super) fn random_history(seed: u64, operations: u64) -> (History, Books) {
                 queue.insert((ended, sequence + 1), Event::End(running.len()));
                 running.push(Operation {
                     client,
+                    server: Some(server),
                     began: now,
                     ended,
                     call,
@@ -419,6 +465,12 @@ pub(super) fn random_history(seed: u64, operations: u64) -> (History, Books) {
                 let op = &mut running[index];
                 if down.contains(&now) {
                     op.response = None;
+                    continue;
+                }
+                let is_unrecorded = op.server.is_some_and(|it| is_now(Effect::Unrecorded(it)));
+                if is_unrecorded && store.refuses(&op.call) {
+                    op.response =
+                        op.response.take().map(|_| Response { status: 503, ..Response::default() });
                     continue;
                 }
                 let response = store.execute(&match (&op.call, &op.response) {
@@ -445,5 +497,10 @@ pub(super) fn random_history(seed: u64, operations: u64) -> (History, Books) {
             }
         }
     }
-    (history, store.into_books())
+    let mut books = store.into_books();
+    if rng.random_bool(0.1) {
+        let (role, status) = ("db 0".to_owned(), "exit status: 1".to_owned());
+        books.exits.push(Exit { role, status, code: Some(1), was_ready: false });
+    }
+    (history, books)
 }

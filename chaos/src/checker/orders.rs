@@ -10,13 +10,11 @@ use uuid::Uuid;
 use super::{
     Report,
     facts::{Body, Facts, Outcome, State, body, may_have_placed, outcome, status},
+    faults::{CALL_LIMIT, delays, overlaps},
 };
-use crate::{
-    checker::statuses::affects_requests,
-    history::{Call, Moment, Order},
-};
+use crate::history::{Call, Moment, Order};
 
-/// A request is in flight for at most this long after an impatient client has left.
+/// A request is in flight for at most this long after its client has left.
 const LEFT: Duration = Duration::from_secs(1);
 
 pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
@@ -239,18 +237,26 @@ fn refusals(
     }
 }
 
-/// Returns whether another attempt can have placed the order after this refusal: it was in flight
-/// with it, or a fault delayed it.
-fn is_late(facts: &Facts<'_>, attempts: &[usize], refused: usize) -> bool {
-    let refused = facts.op(refused);
-    attempts.iter().map(|index| facts.op(*index)).any(|other| {
-        let left = if other.impatient { LEFT } else { Duration::ZERO };
-        outcome(other) == Outcome::Unknown
-            && (other.ended + left >= refused.began
-                || facts.history.faults.iter().any(|fault| {
-                    let overlaps = fault.began <= refused.ended && fault.ended >= other.began;
-                    overlaps && affects_requests(&fault.what)
-                }))
+/// Returns whether an attempt can have placed the order after this one was refused: it was in
+/// flight at the same time, or a fault delayed it. When the fault has ended, db runs the delayed
+/// call for [`CALL_LIMIT`] at most, and commits. The api repeats calls, so that one can be a part
+/// of the refused attempt.
+fn is_late(facts: &Facts<'_>, attempts: &[usize], refused_index: usize) -> bool {
+    let refused = facts.op(refused_index);
+    attempts.iter().any(|index| {
+        let (other, is_itself) = (facts.op(*index), *index == refused_index);
+        if !is_itself && outcome(other) != Outcome::Unknown {
+            return false;
+        }
+        let is_concurrent = !is_itself && other.ended + LEFT >= refused.began;
+        let mut faults = facts.history.faults.iter();
+        is_concurrent
+            || faults.any(|fault| {
+                delays(fault, other)
+                    && overlaps(fault, other, Duration::ZERO)
+                    && refused.began
+                        <= fault.ended.max(other.ended).saturating_add(CALL_LIMIT + LEFT)
+            })
     })
 }
 

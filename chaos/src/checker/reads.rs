@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Report,
-    facts::{Facts, State},
+    facts::{Facts, State, status},
 };
 use crate::history::{Call, Moment};
 
@@ -32,7 +32,27 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
         }
     }
     missing(facts, report, lists);
+    products(facts, report);
     versions(facts, report);
+}
+
+/// A read of a product has it, and a list has each product once.
+fn products(facts: &Facts<'_>, report: &mut Report) {
+    let all: Vec<i64> = facts.books.seeded.keys().copied().collect();
+    for (index, op) in facts.operations().filter(|(_, op)| status(op) == 200) {
+        let expected = match &op.call {
+            Call::GetProduct { product } => vec![*product],
+            Call::ListProducts => all.clone(),
+            _ => continue,
+        };
+        let shown = op.response.iter().flat_map(|response| &response.products);
+        let mut shown: Vec<i64> = shown.map(|product| product.id).collect();
+        shown.sort_unstable();
+        if shown != expected {
+            let what = format!("a read returned the products {shown:?} instead of {expected:?}");
+            report.add(5, [index], what);
+        }
+    }
 }
 
 fn state(facts: &Facts<'_>, report: &mut Report, index: usize, id: Uuid, state: State) {

@@ -1,27 +1,24 @@
-//! Promise 7: only a fault that affects requests makes them fail.
+//! Promise 7: only a fault that can affect a request makes it fail, and none delays it for long.
 
-use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use super::{
     Report,
     facts::{Facts, status},
+    faults::{CALL_LIMIT, RECOVERY, affects, holds, overlaps},
+    tokens::Lifetimes,
 };
-use crate::history::{Call, History, Moment, Operation};
+use crate::history::{Call, Fault, History};
 
-/// After a fault, requests may fail for this long.
-pub const RECOVERY: Duration = Duration::from_secs(20);
+/// `MERCH_REQUEST_TIMEOUT`: the api repeats calls within this time.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+/// What a loaded machine adds to a time limit.
+const LOAD: Duration = Duration::from_secs(3);
 
-/// Returns whether a fault of this name can make requests fail: all but those that name `kafka` or
-/// `logging`. `and` joins several faults.
-#[must_use]
-pub fn affects_requests(what: &str) -> bool {
-    let is_of_events = |part: &str| {
-        part.split(|c: char| !c.is_alphanumeric()).any(|word| matches!(word, "kafka" | "logging"))
-    };
-    what.split(" and ").any(|part| !is_of_events(part))
-}
-
-pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
+pub(super) fn check(facts: &Facts<'_>, report: &mut Report, lifetimes: &Lifetimes<'_>) {
     let registrations = registrations(facts.history);
     for (index, op) in facts.operations() {
         let Some(response) = &op.response else { continue };
@@ -45,14 +42,8 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
             report.add(7, [index], format!("a request got {status} {code}"));
         }
     }
-    for index in failed_requests(facts.history, Moment::ZERO..=Moment::MAX) {
-        let failure = match status(facts.op(index)) {
-            0 => "no response".to_owned(),
-            status => status.to_string(),
-        };
-        let what = format!("a request got {failure}, and no fault of the last 20 s explains it");
-        report.add(7, [index], what);
-    }
+    failures(facts, report, lifetimes);
+    delays(facts, report);
 }
 
 /// Counts the attempts of each username.
@@ -66,21 +57,50 @@ fn registrations(history: &History) -> HashMap<&str, usize> {
     attempts
 }
 
-/// Returns the operations of this time that failed with 503 or without a response although no fault
-/// was active that [affects requests](affects_requests), and none had ended within [`RECOVERY`].
-#[must_use]
-pub fn failed_requests(history: &History, within: RangeInclusive<Moment>) -> Vec<usize> {
-    let explained = |op: &Operation| {
-        history.faults.iter().any(|fault| {
-            affects_requests(&fault.what)
-                && fault.began <= op.ended
-                && op.began <= fault.ended.saturating_add(RECOVERY)
-        })
-    };
-    let operations = history.operations.iter().enumerate();
-    let failed = operations.filter(|(_, op)| {
-        let failed = status(op) == 503 || status(op) == 0 && !op.impatient;
-        within.contains(&op.began) && failed && !explained(op)
-    });
-    failed.map(|(index, _)| index).collect()
+/// 503 and missing responses occur only during a fault that can affect the request, and until
+/// [`RECOVERY`] after it.
+fn failures(facts: &Facts<'_>, report: &mut Report, lifetimes: &Lifetimes<'_>) {
+    let faults = &facts.history.faults;
+    for (index, op) in facts.operations() {
+        let failure = match status(op) {
+            0 if op.impatient => continue,
+            0 => "no response",
+            503 => "503",
+            _ => continue,
+        };
+        let recent = || faults.iter().filter(|fault| overlaps(fault, op, RECOVERY));
+        let is_refusable = lifetimes.may_be_refused(op);
+        if recent().any(|fault| affects(fault, op, is_refusable)) {
+            continue;
+        }
+        let others: BTreeSet<&str> = recent().map(|fault| fault.what.as_str()).collect();
+        let what = format!(
+            "a request got {failure}, and no fault of the last 10 s explains it; the others: \
+             {others:?}"
+        );
+        report.add(7, [index], what);
+    }
+}
+
+/// The api's deadlines hold also during faults, except on the way to the api. Without a fault, a
+/// request is one call to db.
+fn delays(facts: &Facts<'_>, report: &mut Report) {
+    for (index, op) in facts.operations() {
+        let took = op.ended.saturating_sub(op.began);
+        if took <= CALL_LIMIT + LOAD || matches!(op.call, Call::Restock { .. }) {
+            continue;
+        }
+        let is_any = |is_it: &dyn Fn(&Fault) -> bool| facts.history.faults.iter().any(is_it);
+        let is_affected = is_any(&|it| overlaps(it, op, RECOVERY) && affects(it, op, true));
+        let is_held = is_any(&|it| overlaps(it, op, Duration::ZERO) && holds(it, op));
+        let limit = if is_affected { REQUEST_LIMIT } else { CALL_LIMIT };
+        if took > limit + LOAD && !is_held {
+            let what = format!(
+                "a request took {:.1} s, and its limit is {limit:?}; no fault held it back on the \
+                 way to the api",
+                took.as_secs_f64()
+            );
+            report.add(7, [index], what);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Promise 3, the stock of promise 5, and `out_of_stock` of promise 2.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     Report,
@@ -96,18 +96,29 @@ fn conservation(facts: &Facts<'_>, report: &mut Report, restocks: &BTreeMap<&str
             report.add(3, [], what);
         }
     }
+}
+
+/// The pieces of each product add up in each snapshot.
+pub(super) fn snapshots(facts: &Facts<'_>, report: &mut Report) {
+    let seeded = &facts.books.seeded;
     for snapshot in &facts.books.snapshots {
-        let (left, sold) = (&snapshot.stock, &snapshot.placed);
-        let (all_left, all_sold): (i64, i64) = (left.values().sum(), sold.values().sum());
-        let delivered = seeded.values().sum::<i64>() + snapshot.restocked;
-        if all_left + all_sold != delivered || left.values().any(|pieces| *pieces < 0) {
-            let what = format!(
-                "a snapshot of {} at {:.3} s has {all_left} pieces in stock ({left:?}) and \
-                 {all_sold} in placed orders; {delivered} were delivered",
-                snapshot.server,
-                snapshot.began.as_secs_f64()
-            );
-            report.add(3, [], what);
+        let Some(restocks) = &snapshot.restocks else { continue };
+        let all = [seeded, restocks, &snapshot.stock, &snapshot.placed];
+        let products: BTreeSet<i64> = all.into_iter().flat_map(BTreeMap::keys).copied().collect();
+        for product in products {
+            let of =
+                |pieces: &BTreeMap<i64, i64>| pieces.get(&product).copied().unwrap_or_default();
+            let (left, sold) = (of(&snapshot.stock), of(&snapshot.placed));
+            let delivered = of(seeded) + of(restocks);
+            if left < 0 || left + sold != delivered {
+                let what = format!(
+                    "a snapshot of {} at {:.3} s has {left} pieces of product {product} in stock \
+                     and {sold} in placed orders; {delivered} were delivered",
+                    snapshot.server,
+                    snapshot.began.as_secs_f64()
+                );
+                report.add(3, [], what);
+            }
         }
     }
 }

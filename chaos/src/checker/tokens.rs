@@ -1,6 +1,6 @@
 //! Promise 6: revoked tokens are refused, and no others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
@@ -10,53 +10,80 @@ use super::{
 };
 use crate::history::{Call, Moment, Operation, Token};
 
-pub(super) fn check(facts: &Facts<'_>, report: &mut Report) {
-    let mut log_outs = HashMap::<Uuid, Vec<&Operation>>::new();
-    let mut log_ins = BTreeMap::<Token, &Operation>::new();
-    for (_, op) in facts.operations() {
-        match &op.call {
-            Call::LogOut { token } if outcome(op) != Outcome::Refused => {
-                log_outs.entry(token.user).or_default().push(op);
-            }
-            Call::LogIn { user, log_in } if outcome(op) == Outcome::Done => {
-                log_ins.insert(Token { user: *user, log_in: *log_in }, op);
-            }
-            _ => {}
-        }
-    }
-    let mut lifetimes = HashMap::<Token, Lifetime>::new();
-    for (index, op) in facts.operations() {
-        let (Some(token), status) = (token(&op.call), status(op)) else {
-            forgeries(report, index, op);
-            if let Call::LogIn { user, .. } = &op.call
-                && status(op) == 401
-                && facts.books.tables.users.contains_key(user)
-            {
-                let log_outs = log_outs.get(user).map_or(&[][..], Vec::as_slice);
-                let lifetime = Lifetime::new(facts, Some(op), log_outs);
-                if lifetime.ends_from.is_none_or(|from| from > op.ended) {
-                    let what = "a log-in with the right password got 401, and nothing revoked it";
-                    report.add(6, [index], what);
+/// When each token was revoked.
+pub(super) struct Lifetimes<'a> {
+    facts: &'a Facts<'a>,
+    log_outs: HashMap<Uuid, Vec<&'a Operation>>,
+    tokens: HashMap<Token, Lifetime>,
+}
+
+impl<'a> Lifetimes<'a> {
+    pub(super) fn new(facts: &'a Facts<'a>) -> Self {
+        let mut log_outs = HashMap::<Uuid, Vec<&Operation>>::new();
+        let mut log_ins = HashMap::<Token, &Operation>::new();
+        for (_, op) in facts.operations() {
+            match &op.call {
+                Call::LogOut { token } if outcome(op) != Outcome::Refused => {
+                    log_outs.entry(token.user).or_default().push(op);
                 }
+                Call::LogIn { user, log_in } if outcome(op) == Outcome::Done => {
+                    log_ins.insert(Token { user: *user, log_in: *log_in }, op);
+                }
+                _ => {}
             }
-            continue;
-        };
-        let lifetime = lifetimes.entry(token).or_insert_with(|| {
-            let log_outs = log_outs.get(&token.user).map_or(&[][..], Vec::as_slice);
-            Lifetime::new(facts, log_ins.get(&token).copied(), log_outs)
-        });
-        let (user, log_in) = (token.user, token.log_in);
-        let accepted = matches!(status, 200..500) && !matches!(status, 401 | 429);
-        if accepted && lifetime.ended_at.is_some_and(|revoked| revoked < op.began) {
-            let what = format!(
-                "token {log_in} of user {user} was revoked before {:.3} s and accepted with \
-                 {status} afterwards",
-                lifetime.ended_at.unwrap_or_default().as_secs_f64()
-            );
-            report.add(6, [index], what);
         }
-        if status == 401 && lifetime.ends_from.is_none_or(|from| from > op.ended) {
-            let what = format!("token {log_in} of user {user} got 401, and nothing revoked it");
+        let mut lifetimes = Self { facts, log_outs, tokens: HashMap::new() };
+        for token in facts.operations().filter_map(|(_, op)| token(&op.call)) {
+            if !lifetimes.tokens.contains_key(&token) {
+                let lifetime = lifetimes.of(token.user, log_ins.get(&token).copied());
+                lifetimes.tokens.insert(token, lifetime);
+            }
+        }
+        lifetimes
+    }
+
+    fn of(&self, user: Uuid, log_in: Option<&Operation>) -> Lifetime {
+        Lifetime::new(self.facts, log_in, self.log_outs.get(&user).map_or(&[][..], Vec::as_slice))
+    }
+
+    /// Returns whether the request may get 401.
+    pub(super) fn may_be_refused(&self, op: &Operation) -> bool {
+        let lifetime = match &op.call {
+            Call::ForgedToken | Call::WrongPassword { .. } => return true,
+            // A restore can have removed the user.
+            Call::LogIn { user, .. } if !self.facts.books.tables.users.contains_key(user) => {
+                return true;
+            }
+            Call::LogIn { user, .. } => &self.of(*user, Some(op)),
+            call => match token(call) {
+                Some(token) => &self.tokens[&token],
+                None => return false,
+            },
+        };
+        lifetime.ends_from.is_some_and(|from| from <= op.ended)
+    }
+}
+
+pub(super) fn check(facts: &Facts<'_>, report: &mut Report, lifetimes: &Lifetimes<'_>) {
+    for (index, op) in facts.operations() {
+        let status = status(op);
+        forgeries(report, index, op);
+        let token = token(&op.call);
+        let who = match (&op.call, token) {
+            (Call::LogIn { .. }, _) => "a log-in with the right password".to_owned(),
+            (_, Some(Token { user, log_in })) => format!("token {log_in} of user {user}"),
+            (_, None) => continue,
+        };
+        if status == 401 && !lifetimes.may_be_refused(op) {
+            report.add(6, [index], format!("{who} got 401, and nothing revoked it"));
+        }
+        let ended_at = token.and_then(|token| lifetimes.tokens[&token].ended_at);
+        let accepted = matches!(status, 200..500) && !matches!(status, 401 | 429);
+        if let Some(revoked) = ended_at.filter(|revoked| accepted && *revoked < op.began) {
+            let what = format!(
+                "{who} was revoked before {:.3} s and accepted with {status} afterwards",
+                revoked.as_secs_f64()
+            );
             report.add(6, [index], what);
         }
     }
@@ -92,7 +119,8 @@ impl Lifetime {
     }
 }
 
-fn token(call: &Call) -> Option<Token> {
+/// Returns the token that a call sends.
+pub(super) fn token(call: &Call) -> Option<Token> {
     match call {
         Call::LogOut { token }
         | Call::Place { token, .. }

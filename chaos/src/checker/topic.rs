@@ -30,8 +30,7 @@ impl<'a> Topic<'a> {
         for record in records {
             if let Some(first) = first.get(record.id.as_str()) {
                 report.totals.repeated += 1;
-                let Record { partition, offset, .. } = **first;
-                if **first != (Record { partition, offset, ..record.clone() }) {
+                if !first.is_same_event(record) {
                     let what = format!("event {} is on the topic with two contents", record.id);
                     report.add(4, [], what);
                 }

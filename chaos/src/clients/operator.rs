@@ -30,6 +30,7 @@ pub async fn restock(
     stop: Arc<AtomicBool>,
 ) {
     let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
+    let replicas = store.operator_replicas();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         let (product, _, [least, most]) = PRODUCTS[number % PRODUCTS.len()];
@@ -38,10 +39,19 @@ pub async fn restock(
         for attempt in 0..5 {
             let call = Call::Restock { product, pieces, key: key.clone() };
             let began = recorder.now();
-            let done = store.restock(product, pieces, &key, number + attempt).await;
+            let replica = number + attempt;
+            let done = store.restock(product, pieces, &key, replica).await;
             let response = done.is_ok().then(|| Response { status: 200, ..Response::default() });
             let ended = recorder.now();
-            recorder.record(Operation { client, began, ended, call, response, impatient: false });
+            recorder.record(Operation {
+                client,
+                server: (replicas > 0).then(|| replica % replicas),
+                began,
+                ended,
+                call,
+                response,
+                impatient: false,
+            });
             if done.is_ok() || stop.load(Ordering::Relaxed) {
                 break;
             }

@@ -139,7 +139,7 @@ fn model(can_replace: bool, purges_late: bool) -> impl Fn() + Send + Sync + 'sta
         });
         let (mut session, mut results) = (kafka.session(), Vec::new());
         for batch in BATCHES {
-            let produced = block_on(session.produce(batch.map(record).into()));
+            let produced = block_on(session.produce(batch.map(record).into(), None));
             let Some(result) = produced else { break };
             results.push((batch, result));
         }
