@@ -40,6 +40,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Long enough for all events of a history.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// An event arrives within this time after its commit, if a replica is well all the time: the others
+/// can stall, and then lose the lease.
+const MAX_LAG: Duration = Duration::from_secs(45);
 /// A message to the topic arrives before the last fifth of a lease has passed.
 const TO_TOPIC: u64 = 900;
 
@@ -47,6 +50,8 @@ const TO_TOPIC: u64 = 900;
 pub(crate) struct Plan {
     seed: u64,
     replicas: usize,
+    /// Whether one replica only has faults, and another one none.
+    is_partial: bool,
     writes: Vec<Write>,
     faults: Vec<Fault>,
 }
@@ -60,6 +65,8 @@ struct Write {
     /// From the write to the commit.
     lasts: Duration,
     commits: bool,
+    /// The event cannot be decoded.
+    is_damaged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -171,8 +178,10 @@ impl Scenario for Plan {
 
     fn new(seed: u64) -> Self {
         let mut random = random(seed, "plan");
-        let replicas = random.random_range(1..=3);
+        let is_partial = random.random_bool(0.2);
+        let replicas = random.random_range(1 + usize::from(is_partial)..=3);
         let span = HORIZON.mul_f64(random.random_range(0.1..1.0));
+        let damaged = [0.0, 0.0, 0.05, 0.6][random.random_range(0..4)];
         let writes = (0..random.random_range(5..60))
             .map(|id| Write {
                 id,
@@ -184,16 +193,23 @@ impl Scenario for Plan {
                     random.random_range(1..30)
                 }),
                 commits: random.random_bool(0.9),
+                is_damaged: random.random_bool(damaged),
             })
             .collect();
         let faults = (0..random.random_range(0..6))
             .map(|_| Fault {
                 at: span.mul_f64(random.random()),
-                lasts: Duration::from_millis(random.random_range(5..15_000)),
-                kind: FaultKind::random(&mut random, replicas),
+                lasts: Duration::from_millis(
+                    random.random_range(5..if is_partial { 90_000 } else { 15_000 }),
+                ),
+                kind: if is_partial {
+                    FaultKind::of_one_replica(&mut random)
+                } else {
+                    FaultKind::random(&mut random, replicas)
+                },
             })
             .collect();
-        Self { seed, replicas, writes, faults }
+        Self { seed, replicas, is_partial, writes, faults }
     }
 
     fn seed(&self) -> u64 {
@@ -246,18 +262,31 @@ impl Scenario for Plan {
         while world.started.elapsed() < LIVE_BY && !world.is_done() {
             sleep(Duration::from_secs(1)).await;
         }
-        for replica in &world.replicas {
+        for (number, replica) in world.replicas.iter().enumerate() {
             if let Some(process) = locked(&replica.process).take() {
+                if process.task.is_finished() {
+                    let text = format!("replica {number} takes no part in elections any more");
+                    locked(&world.tables).broken.push(text);
+                }
                 process.task.abort();
             }
         }
         let tables = std::mem::take(&mut *locked(&world.tables));
         let are_graceful = self.faults.iter().all(|fault| matches!(fault.kind, FaultKind::Stop(_)));
-        (tables.broken_promises(are_graceful), world.history.take())
+        let max_lag = self.is_partial.then_some(MAX_LAG);
+        (tables.broken_promises(are_graceful, max_lag), world.history.take())
     }
 }
 
 impl FaultKind {
+    fn of_one_replica(random: &mut StdRng) -> Self {
+        match random.random_range(0..3) {
+            0 => Self::Kill(0),
+            1 => Self::CutDatabase(0),
+            _ => Self::CutTopic(0),
+        }
+    }
+
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
         let lag = if random.random_bool(0.3) {
@@ -289,9 +318,8 @@ impl World {
         let tables = locked(&self.tables);
         let is_open = |row: &RowState| row.committed.is_none() && !row.is_rolled_back;
         self.open_steps.load(Ordering::Relaxed) == 0
-            && tables.rows.iter().all(|(number, row)| {
-                !is_open(row) && (row.committed.is_none() || tables.shipped.contains_key(number))
-            })
+            && !tables.rows.values().any(is_open)
+            && tables.unshipped().is_empty()
     }
 
     /// `skew` replaces the jumps of the clock.
@@ -346,6 +374,7 @@ impl World {
                 subject: write.subject,
                 committed: None,
                 is_rolled_back: false,
+                is_damaged: write.is_damaged,
             };
             tables.rows.insert(number, row);
             number
@@ -372,6 +401,33 @@ impl World {
         self.history.note(format!("transaction {id} {outcome}"));
     }
 
+    /// A replica that stops before its time limit leaves no earlier event.
+    async fn stop(&self, replica: usize, mut process: Process) {
+        let started = Instant::now();
+        let state = || {
+            let tables = locked(&self.tables);
+            (tables.timeline, tables.unshipped())
+        };
+        let (timeline, before) = state();
+        process.stop.cancel();
+        // The time limit of the sender, and that of the follower that it becomes.
+        let limit = 2 * DRAIN_TIMEOUT + LEASE;
+        let mut broken = Vec::new();
+        if tokio::time::timeout(limit, &mut process.task).await.is_err() {
+            process.task.abort();
+            broken.push(format!("replica {replica} does not stop"));
+        }
+        self.history.note(format!("replica {replica} has stopped"));
+        let (now, left) = state();
+        if started.elapsed() < DRAIN_TIMEOUT
+            && now == timeline
+            && let Some(number) = before.intersection(&left).next()
+        {
+            broken.push(format!("replica {replica} stops before event {number} is shipped"));
+        }
+        locked(&self.tables).broken.extend(broken);
+    }
+
     async fn cause(self: &Arc<Self>, fault: &Fault) {
         self.history.note(format!("fault: {:?} for {:?}", fault.kind, fault.lasts));
         match fault.kind {
@@ -384,9 +440,7 @@ impl World {
             FaultKind::Stop(replica) => {
                 let process = locked(&self.replicas[replica].process).take();
                 if let Some(process) = process {
-                    process.stop.cancel();
-                    let _ = process.task.await;
-                    self.history.note(format!("replica {replica} has stopped"));
+                    self.stop(replica, process).await;
                 }
             }
             FaultKind::CutDatabase(replica) => {

@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     batch_events: usize,
     requests_in_flight: usize,
     stream_window: usize,
+    delivery_timeout: Duration,
     events: Vec<Event>,
     probes: Vec<Probe>,
     faults: Vec<Fault>,
@@ -101,11 +102,11 @@ enum FaultKind {
     KafkaDown,
     /// A partition of the topic has no leader.
     NoLeader(usize),
-    /// Kafka refuses all records, by its permissions.
+    /// Kafka refuses most requests, for example because of its permissions.
     Forbidden,
     /// The replica's Kafka client has a fatal error.
     FatalError(usize),
-    /// The replica's Kafka client takes no records.
+    /// The replica's Kafka client takes few records.
     QueueFull(usize),
     /// The replica cannot create a Kafka client.
     NoNewClient(usize),
@@ -188,6 +189,7 @@ impl Scenario for Plan {
             batch_events: random.random_range(1..10),
             requests_in_flight: random.random_range(1..6),
             stream_window: random.random_range(1..6),
+            delivery_timeout: Duration::from_secs([2, 20][random.random_range(0..2)]),
             events,
             probes,
             faults,

@@ -94,6 +94,8 @@ enum FaultKind {
     StopSender,
     /// The replica acknowledges requests that were never sent.
     AcknowledgeTooMuch(usize),
+    /// The network forgets the present connections of the replica, and drops their messages.
+    Forget(usize),
 }
 
 simulator::mutants! {
@@ -242,7 +244,8 @@ impl Scenario for Plan {
 impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
+            10 => Self::Forget(replica),
             9 => Self::AcknowledgeTooMuch(replica),
             7 => Self::KillSender,
             8 => Self::StopSender,
@@ -280,6 +283,8 @@ struct ReplicaState {
     is_up: AtomicBool,
     is_frozen: AtomicBool,
     acknowledges_too_much: AtomicBool,
+    /// Counts how often its connections were forgotten.
+    forgotten: AtomicUsize,
     /// Cancelled when the replica ends.
     ended: Mutex<CancellationToken>,
     /// Cancelled when its streams should move.
@@ -293,6 +298,7 @@ impl ReplicaState {
             is_up: AtomicBool::new(true),
             is_frozen: AtomicBool::new(false),
             acknowledges_too_much: AtomicBool::new(false),
+            forgotten: AtomicUsize::new(0),
             ended: Mutex::default(),
             draining: Mutex::default(),
         }
@@ -408,7 +414,24 @@ impl World {
                     shipping.abort();
                 }
             }
-            FaultKind::StopSender => self.stop_sender().await,
+            FaultKind::StopSender => {
+                let started = Instant::now();
+                let was_running = locked(&self.sender).is_some();
+                let last = locked(&self.state).events.keys().next_back().copied();
+                self.stop_sender().await;
+                let state = locked(&self.state);
+                let mut written = state.events.keys().take_while(|key| Some(**key) <= last);
+                let left = written.find(|key| !state.acknowledged.contains(key)).copied();
+                drop(state);
+                if let Some(left) = left.filter(|_| was_running)
+                    && started.elapsed() < ShipOptions::new("db").drain_timeout
+                {
+                    self.broken(format!("the sender stops before event {left} is acknowledged"));
+                }
+            }
+            FaultKind::Forget(replica) => {
+                self.replicas[replica].forgotten.fetch_add(1, Ordering::Relaxed);
+            }
             FaultKind::AcknowledgeTooMuch(replica) => {
                 self.replicas[replica].acknowledges_too_much.store(true, Ordering::Relaxed);
             }
@@ -434,6 +457,7 @@ impl World {
             FaultKind::AcknowledgeTooMuch(replica) => {
                 self.replicas[replica].acknowledges_too_much.store(false, Ordering::Relaxed);
             }
+            FaultKind::Forget(_) => {}
             FaultKind::KillSender | FaultKind::StopSender => {
                 let is_down = locked(&self.sender).is_none();
                 if is_down {
@@ -495,6 +519,10 @@ impl State {
         }
         if is_faultless && sent.len() < self.topic.len() {
             broken.push(format!("events are sent twice without a fault: {:?}", self.topic));
+        }
+        let dead: BTreeSet<u64> = self.dead_letters.iter().copied().collect();
+        if is_faultless && dead.len() < self.dead_letters.len() {
+            broken.push(format!("dead letters are stored twice: {:?}", self.dead_letters));
         }
         for subject in 0..SUBJECTS {
             let mut seen = HashSet::new();

@@ -6,12 +6,13 @@ use std::{
 };
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
+use merch_logging::client::event::{attribute, event_name};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     linearizability::stock_is_linearizable,
-    plan::PRODUCTS,
+    plan::{CORRUPT, PRODUCTS},
     server::{Former, Tables},
     world::{Call, History, Reply, WRITES_PER_USER},
 };
@@ -59,6 +60,7 @@ impl Era<'_> {
         orders_belong_to_calls(self, &orders, broken);
         keys_place_one_order(self, &orders, broken);
         refusals_are_justified(self, &orders, broken);
+        known_keys_are_replayed(self, broken);
         revoked_tokens_place_nothing(self, &orders, broken);
         ids_follow_the_commits(self.tables, broken);
     }
@@ -81,14 +83,43 @@ pub(super) fn broken_promises(history: &History) -> Vec<String> {
     for name in &history.unanswered {
         broken.push(format!("promise 7: no answer long after the last fault: {name}"));
     }
-    for Call { id, reply, .. } in &history.calls {
-        if let Reply::Unknown(reason) = reply
-            && (reason.contains("Internal") || reason.contains("outcomes"))
+    for call @ Call { id, reply, is_corrupt, .. } in &history.calls {
+        match reply {
+            Reply::Unknown(reason)
+                if (reason.contains("Internal") && !is_corrupt) || reason.contains("outcomes") =>
+            {
+                broken.push(format!("{id}: {reason}"));
+            }
+            Reply::Refused(reason)
+                if *reason != ErrorReason::Overloaded || !is_full(history, call) =>
+            {
+                broken.push(format!("{id} was refused with {reason:?}, which was never true"));
+            }
+            Reply::Unknown(_) | Reply::Refused(_) | Reply::Outcome(_) => {}
+        }
+    }
+    let placed = OrdersOfCalls::new(tables, &mut Vec::new()).by_call;
+    // Timers fire up to a millisecond late.
+    let late = |at: Instant| at + Duration::from_millis(2);
+    for Call { id, gives_up, .. } in calls {
+        if let (Some(gives_up), Some(decided)) = (gives_up, history.decided.get(id))
+            && placed.contains_key(id.as_str())
+            && *decided > late(*gives_up)
         {
-            broken.push(format!("{id}: {reason}"));
+            broken.push(format!("promise 2: {id} was placed after its caller had given up"));
         }
     }
     broken
+}
+
+/// Whether a replica had enough orders open to refuse a call.
+fn is_full(history: &History, call: &Call) -> bool {
+    let open = history.calls.iter().filter(|other| {
+        other.replica == call.replica
+            && other.invoked <= call.answered
+            && other.answered + GRACE >= call.invoked
+    });
+    open.count() > history.capacity
 }
 
 /// The orders that each call placed, by the events of the orders.
@@ -104,6 +135,18 @@ impl<'a> OrdersOfCalls<'a> {
             let id = event.subject.strip_prefix("order:").and_then(|id| id.parse::<Uuid>().ok());
             match id.and_then(|id| tables.orders.get(&id)) {
                 Some(order) => {
+                    let attributes = [
+                        (attribute::PRODUCT_ID, order.product_id.to_string()),
+                        (attribute::QUANTITY, order.quantity.to_string()),
+                        (attribute::TOTAL_PRICE_CENTS, order.total_price_cents.to_string()),
+                        (attribute::CURRENCY, order.currency.clone()),
+                    ];
+                    if attributes
+                        .iter()
+                        .any(|(name, value)| event.attributes.get(*name) != Some(value))
+                    {
+                        broken.push(format!("promise 4: an event of another order: {event:?}"));
+                    }
                     if orders.call_of.insert(order.id, &event.request_id).is_some() {
                         broken.push(format!("promise 4: order {} has two events", order.id));
                     }
@@ -180,10 +223,12 @@ fn keys_place_one_order(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mut 
     }
 }
 
-/// Whether a user had enough calls open to be refused. The permit of a call outlives a client that
-/// disconnects, until the committer answers it: after at most four attempts of 10 s.
+/// The permit of a call outlives a client that disconnects, until the committer answers it: after
+/// at most four attempts of 10 s.
+const GRACE: Duration = Duration::from_secs(45);
+
+/// Whether a user had enough calls open to be refused.
 fn is_busy(era: &Era<'_>, user: Uuid, from: Instant, to: Instant) -> bool {
-    const GRACE: Duration = Duration::from_secs(45);
     let open = era.all_calls.iter().filter(|call| {
         call.order.caller.user_id == user && call.invoked <= to && call.answered + GRACE >= from
     });
@@ -193,7 +238,7 @@ fn is_busy(era: &Era<'_>, user: Uuid, from: Instant, to: Instant) -> bool {
 /// A refusal must be true at some moment between the call and its answer.
 fn refusals_are_justified(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mut Vec<String>) {
     let tables = era.tables;
-    for Call { id, order, invoked, answered, reply } in era.calls {
+    for Call { id, order, invoked, answered, reply, .. } in era.calls {
         let Reply::Outcome(OrderOutcome::Refused(reason)) = reply else { continue };
         // It may be true on the former primary only.
         if era.is_in_flight(*invoked) {
@@ -211,8 +256,13 @@ fn refusals_are_justified(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mu
                     .into_iter()
                     .chain(during.iter())
                     .any(|(_, _, stock)| *stock < order.quantity)
+                    && tables.events.iter().any(|event| {
+                        event.event == event_name::ORDER_REFUSED && event.request_id == *id
+                    })
             }
-            ErrorReason::ProductNotFound => !PRODUCTS.contains(&order.product_id),
+            ErrorReason::ProductNotFound => {
+                order.product_id != CORRUPT && !PRODUCTS.contains(&order.product_id)
+            }
             ErrorReason::TokenRevoked => {
                 let (user, version) = (order.caller.user_id, order.caller.token_version);
                 version < 1
@@ -237,6 +287,28 @@ fn refusals_are_justified(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mu
     }
 }
 
+/// An order whose key was used before is not refused for another reason.
+fn known_keys_are_replayed(era: &Era<'_>, broken: &mut Vec<String>) {
+    let Tables { keys, placed, .. } = era.tables;
+    for Call { id, order, invoked, reply, .. } in era.calls {
+        let Reply::Outcome(OrderOutcome::Refused(
+            reason @ (ErrorReason::OutOfStock | ErrorReason::ProductNotFound),
+        )) = reply
+        else {
+            continue;
+        };
+        let key = order.idempotency_key.clone().map(|key| (order.caller.user_id, key));
+        let first = key.and_then(|key| keys.get(&key));
+        if let Some((_, first)) = first
+            && placed.iter().any(|(_, at, order)| order == first && at < invoked)
+        {
+            broken.push(format!(
+                "promise 2: {id} was refused with {reason:?}, and its key had placed an order"
+            ));
+        }
+    }
+}
+
 fn revoked_tokens_place_nothing(
     era: &Era<'_>,
     orders: &OrdersOfCalls<'_>,
@@ -251,7 +323,24 @@ fn revoked_tokens_place_nothing(
             (call.id.as_str(), (caller.user_id, caller.token_version))
         })
         .collect();
-    for (commit, order) in &tables.placed {
+    for Call { id, order, invoked, reply, .. } in era.calls {
+        let (user, version) = (order.caller.user_id, order.caller.token_version);
+        let is_revoked = version < 1
+            || tables
+                .log_outs
+                .iter()
+                .any(|(_, at, other, new)| *other == user && *new > version && at < invoked);
+        if is_revoked
+            && let Reply::Outcome(outcome) = reply
+            && !matches!(
+                outcome,
+                OrderOutcome::Refused(ErrorReason::TokenRevoked | ErrorReason::TooManyWrites)
+            )
+        {
+            broken.push(format!("promise 6: {id} was answered with a revoked token: {outcome:?}"));
+        }
+    }
+    for (commit, _, order) in &tables.placed {
         let call = orders.call_of.get(order);
         let Some((user, version)) = call.and_then(|call| versions.get(call)) else { continue };
         for (revoked, _, other, new) in &tables.log_outs {
@@ -268,14 +357,12 @@ fn revoked_tokens_place_nothing(
 /// Later orders of a product have greater ids.
 fn ids_follow_the_commits(tables: &Tables, broken: &mut Vec<String>) {
     for product in PRODUCTS {
-        let of_product = tables.placed.iter().filter(|(_, id)| {
+        let of_product = tables.placed.iter().filter(|(_, _, id)| {
             tables.orders.get(id).is_some_and(|order| order.product_id == product)
         });
         let mut newest: Option<(Uuid, u64)> = None;
-        for (commit, id) in of_product {
-            if let Some((greater, other)) =
-                newest.filter(|newest| *id < newest.0 && newest.1 < *commit)
-            {
+        for (commit, _, id) in of_product {
+            if let Some((greater, other)) = newest.filter(|newest| *id < newest.0) {
                 broken.push(format!(
                     "order {id} of commit {commit} has a smaller id than {greater} of commit {other}"
                 ));

@@ -110,7 +110,7 @@ fn check(
 }
 
 fn order(era: &Era<'_>, orders: &OrdersOfCalls<'_>, call: &Call) -> Option<Timed> {
-    let Call { id, order, invoked, answered, reply } = call;
+    let Call { id, order, invoked, answered, reply, .. } = call;
     if matches!(reply, Reply::Outcome(OrderOutcome::Refused(ErrorReason::OutOfStock))) {
         let effect = Effect::Short(order.quantity);
         let timed = Timed { invoked: *invoked, answered: Some(*answered), effect };

@@ -7,6 +7,10 @@ use simulator::random;
 
 pub(crate) const USERS: usize = 3;
 pub(super) const PRODUCTS: [i32; 2] = [1, 2];
+/// The database refuses every order of this product with an error that no retry mends.
+pub(super) const CORRUPT: i32 = 98;
+/// Is deactivated. The probes after the last fault are of other users.
+const LEAVING: usize = USERS - 1;
 /// No operation and no fault starts later.
 pub(super) const HORIZON: Duration = Duration::from_secs(20);
 
@@ -33,11 +37,9 @@ pub(super) struct Operation {
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    /// An order, repeated with the same key while its outcome is unknown.
+    /// A call, repeated while its outcome is unknown, if each of its orders has a key.
     Order {
-        product: i32,
-        quantity: i32,
-        key: Option<u8>,
+        orders: Vec<PlannedOrder>,
         /// Of each call.
         deadline: Option<Duration>,
         /// The client disconnects after this time.
@@ -47,6 +49,8 @@ pub(super) enum Kind {
     },
     /// Revokes all tokens of the user.
     LogOut,
+    /// Also revokes them, and the user cannot log in again.
+    Deactivate,
     /// Cancels an order of the user that was acknowledged.
     Cancel,
     /// Reads the stock of a product.
@@ -57,6 +61,14 @@ pub(super) enum Kind {
         product: i32,
         pieces: i32,
     },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PlannedOrder {
+    pub(super) user: usize,
+    pub(super) product: i32,
+    pub(super) quantity: i32,
+    pub(super) key: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,11 +110,13 @@ impl Plan {
         // Busy histories are short, so that orders meet.
         let span = Duration::from_millis(random.random_range(50..HORIZON.as_millis() as u64 / 4));
         let operations = (0..random.random_range(5..40))
-            .map(|id| Operation {
-                id,
-                at: span.mul_f64(random.random()),
-                user: random.random_range(0..USERS),
-                kind: Kind::random(&mut random),
+            .map(|id| {
+                let kind = Kind::random(&mut random);
+                let user = match kind {
+                    Kind::Deactivate => LEAVING,
+                    _ => random.random_range(0..USERS),
+                };
+                Operation { id, at: span.mul_f64(random.random()), user, kind }
             })
             .collect();
         let mut faults: Vec<Fault> = (0..random.random_range(0..6))
@@ -134,6 +148,7 @@ impl Kind {
     fn random(random: &mut StdRng) -> Self {
         let millis = |random: &mut StdRng, max| Duration::from_millis(random.random_range(1..max));
         match random.random_range(0..24) {
+            0 if random.random_bool(0.3) => Self::Deactivate,
             0 => Self::LogOut,
             1 | 2 => Self::Cancel,
             4..8 => Self::Read { product: random.random_range(1..=2) },
@@ -142,13 +157,28 @@ impl Kind {
                 pieces: random.random_range(1..10),
             },
             _ => Self::Order {
-                product: if random.random_bool(0.02) { 99 } else { random.random_range(1..=2) },
-                quantity: random.random_range(1..=3),
-                key: random.random_bool(0.7).then(|| random.random_range(0..6)),
+                orders: (0..if random.random_bool(0.2) { random.random_range(2..5) } else { 1 })
+                    .map(|_| PlannedOrder::random(random))
+                    .collect(),
                 deadline: random.random_bool(0.3).then(|| millis(random, 3_000)),
                 patience: random.random_bool(0.1).then(|| millis(random, 300)),
                 stale_token: random.random_bool(0.1),
             },
+        }
+    }
+}
+
+impl PlannedOrder {
+    fn random(random: &mut StdRng) -> Self {
+        Self {
+            user: random.random_range(0..USERS),
+            product: match random.random_range(0..50) {
+                0 => 99,
+                1 => CORRUPT,
+                _ => *PRODUCTS.choose(random).expect("there are products"),
+            },
+            quantity: random.random_range(1..=3),
+            key: random.random_bool(0.7).then(|| random.random_range(0..6)),
         }
     }
 }

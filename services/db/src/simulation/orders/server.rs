@@ -29,7 +29,7 @@ pub(crate) use self::{
 use super::mutant::Mutant;
 use crate::{entity::orders::Model, failure::Failure, store::transaction::Transactions};
 
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time of a hanging message.
 const HANG: Duration = Duration::from_secs(12);
 /// PostgreSQL ends the transaction of a lost connection within this time.
@@ -61,6 +61,8 @@ struct State {
     /// The commits since the start, in order.
     log: Vec<(Instant, u64, Changes)>,
     former: Option<Former>,
+    /// When the last transaction that wrote an event of each call decided about its orders.
+    decided: BTreeMap<String, Instant>,
 }
 
 /// A primary that was replaced by an asynchronous standby.
@@ -112,9 +114,15 @@ impl Server {
         look(&self.state().tables)
     }
 
-    pub(crate) fn take_tables(&self) -> (Tables, Option<Former>) {
+    pub(crate) fn take_tables(&self) -> (Tables, Option<Former>, BTreeMap<String, Instant>) {
         let mut state = self.state();
-        (std::mem::take(&mut state.tables), state.former.take())
+        let State { tables, former, decided, .. } = &mut *state;
+        (std::mem::take(tables), former.take(), std::mem::take(decided))
+    }
+
+    /// Adds a broken promise.
+    pub(super) fn broken(&self, text: String) {
+        self.state().tables.broken.push(text);
     }
 
     /// Ends all transactions, and continues on a standby that lacks the commits of the last `lag`.
@@ -226,6 +234,7 @@ impl Server {
             id,
             is_open: true,
             is_lost: AtomicBool::new(false),
+            decided_at: Mutex::default(),
         }
     }
 
@@ -264,6 +273,7 @@ pub(crate) struct SimulatedTransaction {
     is_open: bool,
     /// Whether its connection is lost.
     is_lost: AtomicBool,
+    decided_at: Mutex<Option<Instant>>,
 }
 
 impl Drop for SimulatedTransaction {

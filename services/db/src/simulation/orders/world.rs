@@ -26,7 +26,7 @@ use uuid::Uuid;
 use self::replica::Process;
 use super::{
     mutant::Mutant,
-    plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, USERS},
+    plan::{CORRUPT, Fault, FaultKind, HORIZON, Kind, Operation, Plan, PlannedOrder, USERS},
     server::{Changes, Former, Lock, Row, Server, Tables, user_id},
 };
 use crate::{
@@ -50,12 +50,17 @@ const START: i64 = 1_800_000_000;
 /// The products of [`super::plan::PRODUCTS`] have pieces enough for these.
 const PROBES: usize = 2;
 
-/// A call of a client and its answer.
+/// An order of a call, and its answer.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     /// As the request id of the event.
     pub(super) id: String,
     pub(super) order: NewOrder,
+    pub(super) replica: usize,
+    /// Whether the call has an order of [`CORRUPT`].
+    pub(super) is_corrupt: bool,
+    /// When its deadline passes or its client disconnects.
+    pub(super) gives_up: Option<Instant>,
     pub(super) invoked: Instant,
     pub(super) answered: Instant,
     pub(super) reply: Reply,
@@ -94,6 +99,10 @@ pub(super) struct History {
     pub(super) stock_operations: Vec<StockOperation>,
     /// Of each product, at the start.
     pub(super) stock: i32,
+    /// The orders that each replica may hold.
+    pub(super) capacity: usize,
+    /// When the orders of each call were decided about.
+    pub(super) decided: BTreeMap<String, Instant>,
     /// Whether a session of the operator locks products in any order.
     pub(super) has_stocktaking: bool,
     /// If an asynchronous standby took over.
@@ -191,12 +200,14 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
     }
     // Transactions that were dropped end.
     sleep(Duration::from_secs(30)).await;
-    let (tables, former) = world.server.take_tables();
+    let (tables, former, decided) = world.server.take_tables();
     let is_stocktaking = |fault: &Fault| matches!(fault.kind, FaultKind::Stocktaking(_));
     History {
         calls: std::mem::take(&mut *locked(&world.calls)),
         stock_operations: std::mem::take(&mut *locked(&world.stock_operations)),
         stock: plan.stock,
+        capacity: plan.queue.max(plan.batch),
+        decided,
         has_stocktaking: plan.faults.iter().any(is_stocktaking),
         former,
         unanswered,
@@ -239,34 +250,41 @@ impl World {
     async fn operate(&self, operation: &Operation) {
         let mut random = random(self.plan.seed, ("operation", operation.id));
         match &operation.kind {
-            Kind::Order { product, quantity, key, deadline, patience, stale_token } => {
-                let order = |version| NewOrder {
-                    context: Context::default(),
-                    caller: Caller { user_id: user_id(operation.user), token_version: version },
-                    product_id: *product,
-                    quantity: *quantity,
-                    idempotency_key: key.map(|key| format!("k{key}")),
+            Kind::Order { orders: planned, deadline, patience, stale_token } => {
+                let order = |planned: &PlannedOrder| {
+                    let PlannedOrder { user, product, quantity, key } = *planned;
+                    let version = locked(&self.versions)[user] - i64::from(*stale_token);
+                    NewOrder {
+                        context: Context::default(),
+                        caller: Caller { user_id: user_id(user), token_version: version.max(0) },
+                        product_id: product,
+                        quantity,
+                        idempotency_key: key.map(|key| format!("k{key}")),
+                    }
                 };
+                let is_repeatable = planned.iter().all(|order| order.key.is_some());
                 let mut attempt = 0;
                 loop {
-                    let version = locked(&self.versions)[operation.user];
-                    let version = if *stale_token { version - 1 } else { version };
+                    let orders = planned.iter().map(order).collect();
                     let id = format!("{}.{attempt}", operation.id);
                     let replica = random.random_range(0..self.replicas.len());
                     // A client that repeats waits longer each time.
                     let patience = patience.map(|patience| patience * 2_u32.pow(attempt.min(10)));
                     let deadline = deadline.map(|deadline| deadline * 2_u32.pow(attempt.min(10)));
-                    let reply =
-                        self.call(id, order(version.max(0)), replica, deadline, patience).await;
-                    let is_final = !matches!(reply, Reply::Unknown(_));
-                    if is_final || key.is_none() {
+                    let replies = self.call(id, orders, replica, deadline, patience).await;
+                    let is_unknown = |reply: &Reply| match reply {
+                        Reply::Unknown(reason) => !reason.contains("Internal"),
+                        Reply::Outcome(_) | Reply::Refused(_) => false,
+                    };
+                    if !is_repeatable || !replies.iter().any(is_unknown) {
                         return;
                     }
                     attempt += 1;
                     sleep(Duration::from_millis(random.random_range(10..500))).await;
                 }
             }
-            Kind::LogOut => self.log_out(operation.user).await,
+            Kind::LogOut => self.revoke(operation.user, Changes::log_out).await,
+            Kind::Deactivate => self.revoke(operation.user, Changes::deactivate).await,
             Kind::Cancel => self.cancel(operation.user, &mut random).await,
             Kind::Restock { product, pieces } => self.restock(*product, *pieces).await,
             Kind::Read { product } => self.read(*product).await,
@@ -276,59 +294,84 @@ impl World {
     async fn call(
         &self,
         id: String,
-        mut order: NewOrder,
+        mut orders: Vec<NewOrder>,
         replica: usize,
         deadline: Option<Duration>,
         patience: Option<Duration>,
-    ) -> Reply {
-        order.context.request_id.clone_from(&id);
+    ) -> Vec<Reply> {
         let invoked = Instant::now();
-        self.notes.note(format!(
-            "{id}: user {} version {} buys {} of product {} with key {:?} from replica {replica}",
-            order.caller.user_id.as_u128() - user_id(0).as_u128(),
-            order.caller.token_version,
-            order.quantity,
-            order.product_id,
-            order.idempotency_key
-        ));
-        let answer = self.send(order.clone(), replica, deadline);
-        let reply = match patience {
-            Some(patience) => timeout(patience, answer)
-                .await
-                .unwrap_or_else(|_| Reply::Unknown("the client disconnects".to_owned())),
+        for (index, order) in orders.iter_mut().enumerate() {
+            order.context.request_id = format!("{id}/{index}");
+            self.notes.note(format!(
+                "{id}/{index}: user {} version {} buys {} of product {} with key {:?} from replica \
+                 {replica}",
+                order.caller.user_id.as_u128() - user_id(0).as_u128(),
+                order.caller.token_version,
+                order.quantity,
+                order.product_id,
+                order.idempotency_key
+            ));
+        }
+        let answer = self.send(orders.clone(), replica, deadline.map(|time| invoked + time));
+        let replies = match patience {
+            Some(patience) => timeout(patience, answer).await.unwrap_or_else(|_| {
+                vec![Reply::Unknown("the client disconnects".to_owned()); orders.len()]
+            }),
             None => answer.await,
         };
-        self.notes.note(format!("{id}: {}", self.describe(&reply)));
         let answered = Instant::now();
-        locked(&self.calls).push(Call { id, order, invoked, answered, reply: reply.clone() });
-        reply
+        let is_corrupt = orders.iter().any(|order| order.product_id == CORRUPT);
+        let gives_up = [deadline, patience].into_iter().flatten().min().map(|time| invoked + time);
+        for (order, reply) in orders.into_iter().zip(&replies) {
+            let id = order.context.request_id.clone();
+            self.notes.note(format!("{id}: {}", self.describe(reply)));
+            let reply = reply.clone();
+            locked(&self.calls).push(Call {
+                id,
+                order,
+                replica,
+                is_corrupt,
+                gives_up,
+                invoked,
+                answered,
+                reply,
+            });
+        }
+        replies
     }
 
-    async fn send(&self, order: NewOrder, replica: usize, deadline: Option<Duration>) -> Reply {
-        let deadline = deadline.map(|deadline| Instant::now() + deadline);
+    async fn send(
+        &self,
+        orders: Vec<NewOrder>,
+        replica: usize,
+        deadline: Option<Instant>,
+    ) -> Vec<Reply> {
+        let all = |reply: Reply| vec![reply; orders.len()];
         self.travel().await;
         let (queue, killed) = {
             let process = locked(&self.replicas[replica].process);
             (process.queue.clone(), process.killed.clone())
         };
-        let mut leak = Leak { world: self, order: &order, queue: &queue, is_answered: false };
+        let mut leak = Leak { world: self, order: &orders[0], queue: &queue, is_answered: false };
         let outcome = tokio::select! {
             biased;
-            () = killed.cancelled() => return Reply::Unknown("the replica ends".to_owned()),
-            outcome = queue.place(vec![order.clone()], deadline) => outcome,
+            () = killed.cancelled() => return all(Reply::Unknown("the replica ends".to_owned())),
+            outcome = queue.place(orders.clone(), deadline) => outcome,
         };
         leak.is_answered = true;
         drop(leak);
         self.travel().await;
         let lost = *locked(&self.lose_responses);
         if killed.is_cancelled() || self.chance.happens(lost) {
-            return Reply::Unknown("the response is lost".to_owned());
+            return all(Reply::Unknown("the response is lost".to_owned()));
         }
         match outcome {
-            Ok(mut outcomes) if outcomes.len() == 1 => Reply::Outcome(outcomes.remove(0)),
-            Ok(outcomes) => Reply::Unknown(format!("{} outcomes for one order", outcomes.len())),
-            Err(Failure::Refused(reason)) => Reply::Refused(reason),
-            Err(failure) => Reply::Unknown(format!("{failure:?}")),
+            Ok(outcomes) if outcomes.len() == orders.len() => {
+                outcomes.into_iter().map(Reply::Outcome).collect()
+            }
+            Ok(outcomes) => all(Reply::Unknown(format!("{} outcomes", outcomes.len()))),
+            Err(Failure::Refused(reason)) => all(Reply::Refused(reason)),
+            Err(failure) => all(Reply::Unknown(format!("{failure:?}"))),
         }
     }
 
@@ -359,12 +402,12 @@ impl World {
         }
     }
 
-    async fn log_out(&self, user: usize) {
+    async fn revoke(&self, user: usize, change: impl Fn(&mut Changes, Uuid) + Send + Sync) {
         let id = user_id(user);
-        self.transact(Row::User(id), |_, changes| changes.log_out(id)).await;
+        self.transact(Row::User(id), |_, changes| change(changes, id)).await;
         let version = self.server.read(|tables| tables.users[&id].token_version);
         locked(&self.versions)[user] = version;
-        self.notes.note(format!("user {user} is logged out and has version {version}"));
+        self.notes.note(format!("the tokens of user {user} are revoked before version {version}"));
     }
 
     async fn read(&self, product: i32) {

@@ -36,6 +36,8 @@ pub(super) struct RowState {
     /// Counts commits; `None` before.
     pub(super) committed: Option<u64>,
     pub(super) is_rolled_back: bool,
+    /// Cannot be decoded.
+    pub(super) is_damaged: bool,
 }
 
 type LeaseRow = Option<(Uuid, Duration)>;
@@ -48,10 +50,14 @@ pub(super) struct Tables {
     commits: Vec<Instant>,
     /// The commit that deletes each shipped row.
     pub(super) shipped: BTreeMap<i64, u64>,
+    /// The commit that makes each row a dead letter.
+    dead_letters: BTreeMap<i64, u64>,
     pub(super) lease: LeaseRow,
     leases: Vec<(u64, LeaseRow)>,
     /// Transactions whose events arrived, in this order.
     pub(super) topic: Vec<usize>,
+    /// When the event of each transaction arrived first.
+    pub(super) arrived: HashMap<usize, Instant>,
     /// Transactions that were committed on a former primary only.
     pub(super) lost: BTreeSet<usize>,
     /// Counts fail-overs.
@@ -66,6 +72,15 @@ impl Tables {
     pub(super) fn commit(&mut self) -> u64 {
         self.commits.push(Instant::now());
         self.commits.len() as u64
+    }
+
+    /// Returns the numbers of committed events that are neither shipped nor dead letters.
+    pub(super) fn unshipped(&self) -> BTreeSet<i64> {
+        let is_not_done = |number: &i64| {
+            !self.shipped.contains_key(number) && !self.dead_letters.contains_key(number)
+        };
+        let rows = self.rows.iter().filter(|(_, row)| row.committed.is_some());
+        rows.map(|(number, _)| *number).filter(is_not_done).collect()
     }
 
     fn set_lease(&mut self, lease: LeaseRow) {
@@ -91,6 +106,7 @@ impl Tables {
         );
         self.rows.retain(|_, row| row.committed.is_some_and(|commit| !is_lost(commit)));
         self.shipped.retain(|_, commit| !is_lost(*commit));
+        self.dead_letters.retain(|_, commit| !is_lost(*commit));
         self.leases.retain(|(commit, _)| !is_lost(*commit));
         self.lease = self.leases.last().and_then(|(_, lease)| *lease);
         let newest = self.rows.keys().next_back().copied().unwrap_or(0);
@@ -98,8 +114,13 @@ impl Tables {
         self.timeline += 1;
     }
 
-    /// Without faults other than requested stops, no event is sent twice.
-    pub(super) fn broken_promises(&self, are_graceful: bool) -> Vec<String> {
+    /// Without faults other than requested stops, no event is sent twice. With a limit, each event
+    /// arrives within that time.
+    pub(super) fn broken_promises(
+        &self,
+        are_graceful: bool,
+        max_lag: Option<Duration>,
+    ) -> Vec<String> {
         let mut broken = self.broken.clone();
         broken.truncate(3);
         let sent: HashSet<usize> = self.topic.iter().copied().collect();
@@ -108,9 +129,24 @@ impl Tables {
         }
         let mut commits: BTreeMap<usize, Vec<(u64, usize)>> = BTreeMap::new();
         let mut committed: HashSet<usize> = self.lost.iter().copied().collect();
-        for (number, RowState { write, subject, committed: commit, .. }) in &self.rows {
+        for (number, row) in &self.rows {
+            let RowState { write, subject, committed: commit, is_damaged, .. } = row;
             let Some(commit) = *commit else { continue };
             committed.insert(*write);
+            if *is_damaged != self.dead_letters.contains_key(number) {
+                broken.push(format!("event {number} is damaged: {is_damaged}, or a dead letter"));
+            }
+            if *is_damaged {
+                continue;
+            }
+            let lag = self.arrived.get(write).map(|arrived| {
+                arrived.saturating_duration_since(self.commits[commit as usize - 1])
+            });
+            if let (Some(lag), Some(max_lag)) = (lag, max_lag)
+                && lag > max_lag
+            {
+                broken.push(format!("promise 7: event {number} arrives after {lag:?}"));
+            }
             commits.entry(*subject).or_default().push((commit, *write));
             if !sent.contains(write) {
                 broken.push(format!(
@@ -232,7 +268,9 @@ impl Table {
     fn is_pending(&self, tables: &Tables, number: i64, row: &RowState) -> bool {
         let is_visible = row.committed.is_some()
             || (self.world.has(Mutant::ReadUncommitted) && !row.is_rolled_back);
-        is_visible && !tables.shipped.contains_key(&number)
+        is_visible
+            && !tables.shipped.contains_key(&number)
+            && !tables.dead_letters.contains_key(&number)
     }
 }
 
@@ -262,7 +300,8 @@ impl OutboxTable for Table {
             let event = |(number, row): (&i64, &RowState)| {
                 let id = event_id(row.write);
                 let event = LogMessage { id: id.to_string(), ..LogMessage::default() };
-                (OutboxPosition { seq: *number, id }, event.encode_to_vec())
+                let payload = if row.is_damaged { vec![0xff] } else { event.encode_to_vec() };
+                (OutboxPosition { seq: *number, id }, payload)
             };
             let rows: Vec<_> = tables
                 .rows
@@ -325,8 +364,15 @@ impl OutboxTable for Table {
         }
     }
 
-    async fn mark_dead_letter(&self, _: OutboxPosition, _: &str) -> Result<(), DbErr> {
-        Ok(())
+    async fn mark_dead_letter(&self, position: OutboxPosition, _: &str) -> Result<(), DbErr> {
+        self.statement(move |_, tables| {
+            let row = tables.rows.get(&position.seq);
+            if row.is_some_and(|row| event_id(row.write) == position.id) {
+                let commit = tables.commit();
+                tables.dead_letters.insert(position.seq, commit);
+            }
+        })
+        .await
     }
 
     async fn reset_shipped(&self) -> Result<(), DbErr> {

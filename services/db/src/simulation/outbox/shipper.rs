@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Mutant, POLL_INTERVAL, TO_TOPIC, World};
+use super::{DRAIN_TIMEOUT, Mutant, POLL_INTERVAL, TO_TOPIC, World};
 use crate::store::outbox::{Outbox, OutboxPosition, leader::Ship};
 
 #[derive(Clone)]
@@ -26,27 +26,48 @@ pub(super) struct Shipper {
     pub(super) is_killed: Arc<AtomicBool>,
 }
 
+async fn acknowledge(outbox: &Outbox, positions: &[OutboxPosition]) {
+    while !positions.is_empty() && outbox.acknowledge(positions).await.is_err() {
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 impl Ship for Shipper {
     async fn ship(&self, outbox: Outbox, shutdown: CancellationToken) {
         if self.world.has(Mutant::SendAfterTheTerm) {
             let shipper = self.clone();
             let _ = tokio::spawn(async move { shipper.send_all(outbox, shutdown).await }).await;
-        } else {
-            self.send_all(outbox, shutdown).await;
+            return;
+        }
+        let drain_deadline = async {
+            shutdown.cancelled().await;
+            sleep(DRAIN_TIMEOUT).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.send_all(outbox, shutdown.clone()) => {}
+            () = drain_deadline => {}
         }
     }
 }
 
 impl Shipper {
     async fn send_all(&self, outbox: Outbox, shutdown: CancellationToken) {
-        let mut after = None;
+        let (mut after, mut unacknowledged) = (None, Vec::new());
         let mut restart_at = Instant::now() + POLL_INTERVAL;
         loop {
             if Instant::now() >= restart_at && !self.world.has(Mutant::ForgetLateEvents) {
                 after = None;
                 restart_at = Instant::now() + POLL_INTERVAL;
             }
-            let Ok(mut events) = outbox.read(after.as_ref(), 4).await else {
+            if after.is_none() {
+                acknowledge(&outbox, &std::mem::take(&mut unacknowledged)).await;
+            }
+            // The next events are read before the acknowledgement of the last ones is written.
+            let acknowledged = std::mem::take(&mut unacknowledged);
+            let (read, ()) =
+                tokio::join!(outbox.read(after.as_ref(), 4), acknowledge(&outbox, &acknowledged));
+            let Ok(mut events) = read else {
                 after = None;
                 sleep(Duration::from_millis(200)).await;
                 continue;
@@ -79,9 +100,7 @@ impl Shipper {
                 sleep(Duration::from_millis(200)).await;
                 continue;
             }
-            while outbox.acknowledge(&positions).await.is_err() {
-                sleep(Duration::from_millis(200)).await;
-            }
+            unacknowledged = positions;
         }
     }
 
@@ -112,6 +131,9 @@ impl Shipper {
         let now = self.world.database_clock(None);
         let mut tables = locked(&self.world.tables);
         tables.topic.extend(writes);
+        for write in writes {
+            tables.arrived.entry(*write).or_insert_with(Instant::now);
+        }
         let released = tables.releases.get(&self.holder);
         if released.is_some_and(|released| released.elapsed() < Duration::from_secs(1)) {
             return;

@@ -200,7 +200,7 @@ impl Check<'_> {
                 Some((order, *versions.get(event.request_id.as_str())?))
             })
             .collect();
-        for (commit, order) in &tables.placed {
+        for (commit, _, order) in &tables.placed {
             let Some((user, version)) = callers.get(order) else { continue };
             for (revoked, _, other, new) in &tables.log_outs {
                 if other == user && new > version && revoked < commit {

@@ -28,6 +28,22 @@ use crate::{
 const MAX_BATCH: u64 = 4;
 /// The value for "no timestamp".
 const NO_TIMESTAMP: i64 = -1;
+/// Of records that Kafka may accept later.
+const TEMPORARY: [Code; 6] = [
+    Code::TopicAuthorizationFailed,
+    Code::NotEnoughReplicas,
+    Code::UnknownTopicOrPartition,
+    Code::NotLeaderForPartition,
+    Code::KafkaStorageError,
+    Code::RequestTimedOut,
+];
+/// Of records that Kafka never accepts.
+const PERMANENT: [Code; 4] = [
+    Code::InvalidRecord,
+    Code::MessageSizeTooLarge,
+    Code::PolicyViolation,
+    Code::UnsupportedForMessageFormat,
+];
 
 /// A record on the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +65,11 @@ struct Queued {
 impl Queued {
     fn refusal(&self) -> Option<Code> {
         match self.kind {
-            EventKind::Refused => Some(Code::InvalidRecord),
+            EventKind::Refused => {
+                let Stored::Event(id) = &self.stored else { return None };
+                let last = id.bytes().last().map_or(0, usize::from);
+                Some(PERMANENT[last % PERMANENT.len()])
+            }
             EventKind::BadTimestamp if self.has_timestamp => Some(Code::InvalidTimestamp),
             _ => None,
         }
@@ -149,7 +169,8 @@ impl KafkaClient for Client {
         if locked(&state.fatal).is_some() {
             return Err((error(Code::Fatal), value));
         }
-        if world.is(|fault| *fault == FaultKind::QueueFull(state.replica)) {
+        let is_full = world.is(|fault| *fault == FaultKind::QueueFull(state.replica));
+        if is_full && world.chance.happens(0.7) {
             return Err((error(Code::QueueFull), value));
         }
         if kind == EventKind::TooLarge {
@@ -249,7 +270,8 @@ impl ClientState {
     fn store(&self, partition: usize, records: &[Queued]) -> Vec<Option<Code>> {
         let world = &self.world;
         let refusals: Vec<Option<Code>> = records.iter().map(Queued::refusal).collect();
-        let is_forbidden = world.is(|fault| *fault == FaultKind::Forbidden);
+        let is_forbidden =
+            world.is(|fault| *fault == FaultKind::Forbidden) && world.chance.happens(0.7);
         if !is_forbidden && refusals.iter().all(Option::is_none) {
             world.store(
                 self.replica,
@@ -264,7 +286,8 @@ impl ClientState {
         }
         let others = |code: Option<Code>| Some(code.unwrap_or(Code::InvalidDifferentRecord));
         if is_forbidden {
-            vec![Some(Code::TopicAuthorizationFailed); records.len()]
+            let index = world.chance.number(0..TEMPORARY.len() as u64);
+            vec![TEMPORARY.get(index as usize).copied(); records.len()]
         } else {
             refusals.into_iter().map(others).collect()
         }
@@ -280,11 +303,15 @@ impl ClientState {
         for (Queued { value, batch, .. }, code) in reports {
             let code = match code {
                 Some(_) if world.has(Mutant::ReportFailuresAsStored) => None,
-                Some(Code::InvalidRecord) if world.has(Mutant::ReportRefusedAsUnavailable) => {
+                Some(code)
+                    if PERMANENT.contains(&code)
+                        && world.has(Mutant::ReportRefusedAsUnavailable) =>
+                {
                     Some(Code::NetworkException)
                 }
-                Some(Code::TopicAuthorizationFailed | Code::PurgeQueue)
-                    if world.has(Mutant::ReportUnavailableAsRefused) =>
+                Some(code)
+                    if (TEMPORARY.contains(&code) || code == Code::PurgeQueue)
+                        && world.has(Mutant::ReportUnavailableAsRefused) =>
                 {
                     Some(Code::InvalidRecord)
                 }

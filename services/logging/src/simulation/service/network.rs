@@ -41,6 +41,7 @@ pub(super) struct World {
     pub(super) batch_events: usize,
     pub(super) requests_in_flight: usize,
     stream_window: usize,
+    delivery_timeout: Duration,
     pub(super) history: History,
     pub(super) chance: Chance,
     pub(super) faults: Mutex<Vec<FaultKind>>,
@@ -81,6 +82,7 @@ impl World {
             batch_events: plan.batch_events,
             requests_in_flight: plan.requests_in_flight,
             stream_window: plan.stream_window,
+            delivery_timeout: plan.delivery_timeout,
             history: History::default(),
             chance: Chance::new(plan.seed, "world"),
             faults: Mutex::default(),
@@ -180,7 +182,11 @@ impl World {
         let life = CancellationToken::new();
         let clients = Clients { world: Arc::clone(self), replica, life: life.clone() };
         let kafka = Connection { brokers: String::new(), security: Security::Plaintext };
-        let config = Config { stream_window: self.stream_window, ..Config::new(kafka) };
+        let config = Config {
+            stream_window: self.stream_window,
+            delivery_timeout: self.delivery_timeout,
+            ..Config::new(kafka)
+        };
         // The process would end, and start again.
         let Ok(kafka) = KafkaProducer::new(config, clients) else { return };
         let kafka = Arc::new(kafka);

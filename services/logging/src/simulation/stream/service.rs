@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message as _;
 use simulator::locked;
 use tokio::{
     sync::mpsc,
@@ -99,9 +100,10 @@ impl LoggingReplica for Replica {
         let (sender, responses) = mpsc::channel(16);
         let (arrived, arriving) = mpsc::channel(16);
         let (world, index, ended) = (self.world.clone(), self.index, self.ended.clone());
+        let connection = world.replicas[index].forgotten.load(Ordering::Relaxed);
         tokio::spawn({
             let (world, ended) = (world.clone(), ended.clone());
-            async move { deliver(&world, index, &ended, requests, arrived).await }
+            async move { deliver(&world, index, connection, &ended, requests, arrived).await }
         });
         tokio::spawn(async move {
             tokio::select! {
@@ -111,7 +113,7 @@ impl LoggingReplica for Replica {
                 () = serve(&world, index, arriving, &sender) => {}
             }
         });
-        Ok(ResponseStream { world: self.world.clone(), index: self.index, responses })
+        Ok(ResponseStream { world: self.world.clone(), index: self.index, connection, responses })
     }
 }
 
@@ -119,15 +121,14 @@ impl LoggingReplica for Replica {
 async fn deliver(
     world: &World,
     index: usize,
+    connection: usize,
     ended: &CancellationToken,
     mut requests: mpsc::Receiver<StreamLogsRequest>,
     arrived: mpsc::Sender<StreamLogsRequest>,
 ) {
     while let Some(request) = requests.recv().await {
         sleep(world.delay(world.replicas[index].delay)).await;
-        while world.replicas[index].is_frozen.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        world.passes(index, connection).await;
         if ended.is_cancelled() || arrived.send(request).await.is_err() {
             return;
         }
@@ -171,6 +172,10 @@ async fn receive(
             world.broken(format!("the contract: request {sequence} instead of {expected}"));
         }
         expected = sequence + 1;
+        let (events, bytes) = (request.messages.len(), request.encoded_len());
+        if events > world.batch_events || (bytes > world.batch_bytes && events > 1) {
+            world.broken(format!("a request has {events} events and {bytes} bytes"));
+        }
         let in_flight = unacknowledged.fetch_add(1, Ordering::Relaxed) + 1;
         if in_flight > world.in_flight {
             world.broken(format!("{in_flight} requests are in flight"));
@@ -260,6 +265,18 @@ async fn acknowledge(
     }
 }
 
+impl World {
+    /// Waits until messages pass on a connection, or for ever.
+    async fn passes(&self, index: usize, connection: usize) {
+        while self.replicas[index].is_frozen.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        if self.replicas[index].forgotten.load(Ordering::Relaxed) != connection {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 fn refusal(field: &str) -> Status {
     let details = ErrorDetails::with_bad_request_violation(field, "expected another");
     Status::with_error_details(tonic::Code::InvalidArgument, "refused", details)
@@ -336,6 +353,7 @@ impl World {
 pub(super) struct ResponseStream {
     world: Arc<World>,
     index: usize,
+    connection: usize,
     responses: mpsc::Receiver<Result<StreamLogsResponse, Status>>,
 }
 
@@ -344,9 +362,7 @@ impl Responses for ResponseStream {
         // Cancellation-safe: a response is taken after the delay.
         let delay = self.world.delay(self.world.replicas[self.index].delay);
         sleep(delay).await;
-        while self.world.replicas[self.index].is_frozen.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        self.world.passes(self.index, self.connection).await;
         self.responses.recv().await.transpose()
     }
 }

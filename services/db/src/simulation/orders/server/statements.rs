@@ -6,13 +6,17 @@ use merch_contract::grpc::logging::v1::LogMessage;
 use sea_orm::DbErr;
 use simulator::locked;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Lock, Row, SimulatedTransaction, State};
 use crate::{
     entity::orders::{Model, Status},
     failure::Failure,
-    simulation::orders::{mutant::Mutant, plan::PRODUCTS},
+    simulation::orders::{
+        mutant::Mutant,
+        plan::{CORRUPT, PRODUCTS},
+    },
     store::place::{BatchSnapshot, Decrement, KeyRow, NewOrder, OrderRow, Statements},
 };
 
@@ -109,6 +113,8 @@ impl Statements for SimulatedTransaction {
     }
 
     async fn decrement_stock(&self, decrements: &[Decrement]) -> Result<u64, Failure> {
+        // The next statement after the decisions.
+        *locked(&self.decided_at) = Some(Instant::now());
         if self.server.has(Mutant::KeepStock) {
             return Ok(decrements.len() as u64);
         }
@@ -158,6 +164,9 @@ impl Statements for SimulatedTransaction {
             .collect();
         let doubled = self.server.has(Mutant::DoubleOrders);
         self.statement(|state| {
+            if rows.iter().any(|row| row.product_id == CORRUPT) {
+                return Err(Failure::Internal(DbErr::Custom("numeric overflow".to_owned())));
+            }
             let changes = state.transactions.entry(id).or_default();
             changes.orders.extend(orders.clone());
             if doubled {
@@ -215,6 +224,10 @@ impl Statements for SimulatedTransaction {
         let (outside, doubled) =
             (server.has(Mutant::EventsOutside), server.has(Mutant::DoubleEvents));
         self.statement(|state| {
+            if let Some(decided_at) = *locked(&self.decided_at) {
+                let calls = events.iter().map(|event| event.request_id.clone());
+                state.decided.extend(calls.map(|call| (call, decided_at)));
+            }
             let written = if outside {
                 &mut state.tables.events
             } else {

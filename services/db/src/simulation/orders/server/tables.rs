@@ -12,7 +12,7 @@ use crate::{
         orders::{Model, Status},
         users::{self, PasswordHash},
     },
-    simulation::orders::plan::{PRODUCTS, USERS},
+    simulation::orders::plan::{CORRUPT, PRODUCTS, USERS},
 };
 
 /// The committed tables, and what the check needs to know about their past.
@@ -27,9 +27,10 @@ pub(crate) struct Tables {
     /// Fingerprint and order.
     pub(crate) keys: BTreeMap<(Uuid, String), (String, Uuid)>,
     pub(crate) events: Vec<LogMessage>,
-    /// Ids of orders in the order of their commits, with the number of the commit.
-    pub(crate) placed: Vec<(u64, Uuid)>,
-    /// Commits that raise a token version: when, user, new version.
+    /// Ids of orders in the order of their commits, with the number and the time of the commit.
+    pub(crate) placed: Vec<(u64, Instant, Uuid)>,
+    /// Commits that raise a token version: when, user, new version. A deactivation revokes all
+    /// versions.
     pub(crate) log_outs: Vec<(u64, Instant, Uuid, i64)>,
     /// Committed stock over time.
     pub(crate) stock_changes: Vec<(Instant, i32, i32)>,
@@ -54,6 +55,7 @@ pub(crate) struct Changes {
     pub(crate) log_out: Option<Uuid>,
     /// Rows that replace those of these users.
     pub(crate) users: Vec<users::Model>,
+    pub(crate) deactivate: Option<Uuid>,
 }
 
 impl Tables {
@@ -68,6 +70,7 @@ impl Tables {
             tables.user_changes.push((started, user.clone()));
             tables.users.insert(user.id, user);
         }
+        tables.stock.insert(CORRUPT, 1_000);
         tables
     }
 
@@ -98,7 +101,7 @@ impl Tables {
             self.stock_changes.push((now, product, *stock));
         }
         for order in changes.orders {
-            self.placed.push((commit, order.id));
+            self.placed.push((commit, now, order.id));
             if self.orders.insert(order.id, order).is_some() {
                 self.broken.push("two orders have one id".to_owned());
             }
@@ -120,6 +123,12 @@ impl Tables {
         if let Some(user) = changes.log_out {
             let user = self.users[&user].clone();
             users.push(users::Model { token_version: user.token_version + 1, ..user });
+        }
+        if let Some(user) = changes.deactivate {
+            self.log_outs.push((commit, now, user, i64::MAX));
+            let user = self.users[&user].clone();
+            let token_version = user.token_version + 1;
+            users.push(users::Model { token_version, is_active: false, ..user });
         }
         for user in users {
             self.user_changes.push((now, user.clone()));
@@ -177,5 +186,9 @@ impl Changes {
 
     pub(crate) fn log_out(&mut self, user: Uuid) {
         self.log_out = Some(user);
+    }
+
+    pub(crate) fn deactivate(&mut self, user: Uuid) {
+        self.deactivate = Some(user);
     }
 }

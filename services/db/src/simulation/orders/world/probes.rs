@@ -5,9 +5,11 @@ use simulator::locked;
 
 use super::{Reply, WRITES_PER_USER, World};
 use crate::{
+    failure::Failure,
     simulation::orders::{plan::USERS, server::user_id},
     store::{
         Caller, Context,
+        committer::Queue,
         place::{NewOrder, OrderOutcome},
     },
 };
@@ -27,13 +29,16 @@ impl World {
                 idempotency_key: None,
             };
             let id = format!("probe {user}.{replica}");
-            let reply = self.call(id.clone(), order, replica, None, None).await;
-            if matches!(
-                reply,
-                Reply::Unknown(_)
-                    | Reply::Refused(_)
-                    | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
-            ) {
+            let replies = self.call(id.clone(), vec![order], replica, None, None).await;
+            let is_unserved = |reply: &Reply| {
+                matches!(
+                    reply,
+                    Reply::Unknown(_)
+                        | Reply::Refused(_)
+                        | Reply::Outcome(OrderOutcome::Refused(ErrorReason::TooManyWrites))
+                )
+            };
+            if replies.iter().any(is_unserved) {
                 self.fail_probe(&id).await;
             }
         }
@@ -71,6 +76,23 @@ impl World {
                     self.fail_probe(&format!("a call of {count} orders at replica {number}")).await;
                 }
             }
+            self.probe_limits(&queue, &vec![refused(user(0)); WRITES_PER_USER], &strangers).await;
+        }
+    }
+
+    /// A user and a queue have no room for more.
+    async fn probe_limits(&self, queue: &Queue, of_user: &[NewOrder], of_all: &[NewOrder]) {
+        let one_more = of_user[..1].to_vec();
+        // The committer has not answered the first call when the second one begins.
+        let (_, second) =
+            tokio::join!(queue.place(of_user.to_vec(), None), queue.place(one_more.clone(), None));
+        let too_many = OrderOutcome::Refused(ErrorReason::TooManyWrites);
+        if of_user.len() < of_all.len() && !second.is_ok_and(|outcomes| outcomes == [too_many]) {
+            self.fail_probe("the limit of a user").await;
+        }
+        let outcomes = queue.place([of_all, &one_more].concat(), None).await;
+        if !matches!(outcomes, Err(Failure::Refused(ErrorReason::Overloaded))) {
+            self.fail_probe("the limit of the queue").await;
         }
     }
 

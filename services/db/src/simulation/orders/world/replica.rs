@@ -1,6 +1,13 @@
 //! A replica of the db service: the production code of a process on the simulated database.
 
-use std::{num::NonZeroUsize, sync::Weak};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use merch_chassis::ConcurrencyLimit;
 use merch_logging::client::{
@@ -8,7 +15,7 @@ use merch_logging::client::{
     rate_limit::{EventRateLimiter, EventRateLimits},
 };
 use simulator::Chance;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,7 +23,11 @@ use super::{WRITES_PER_USER, World};
 use crate::{
     failure::Failure,
     ids::Ids,
-    simulation::orders::{mutant::Mutant, plan::Plan, server::Connection},
+    simulation::orders::{
+        mutant::Mutant,
+        plan::{CORRUPT, Plan},
+        server::{Connection, TRANSACTION_TIMEOUT},
+    },
     store::{
         committer::{self, Queue},
         place::{LivenessCheck, NewOrder, OrderOutcome, PlaceContext, PlaceOrders, place_batch},
@@ -87,10 +98,20 @@ impl PlaceOrders for SimulatedStore {
             now: &|| world.clock(self.replica),
         };
         let (context, connection) = (&context, Connection(world.server.clone()));
-        let mut outcomes = transaction::write(&connection, |transaction| async move {
-            place_batch(context, &*transaction, orders, are_live).await
+        let (started, attempts) = (Instant::now(), AtomicU32::new(0));
+        let count = || attempts.fetch_add(1, Ordering::Relaxed);
+        let result = transaction::write(&connection, |transaction| {
+            count();
+            async move { place_batch(context, &*transaction, orders, are_live).await }
         })
-        .await?;
+        .await;
+        world.check_attempts(orders, attempts.into_inner(), started);
+        if let Err(Failure::Internal(error)) = &result
+            && orders.iter().all(|order| order.product_id != CORRUPT)
+        {
+            world.server.broken(format!("a batch fails: {error}"));
+        }
+        let mut outcomes = result?;
         if world.server.has(Mutant::ShiftOutcomes) {
             outcomes.rotate_left(1);
         }
@@ -102,5 +123,23 @@ impl PlaceOrders for SimulatedStore {
             }
         }
         Ok(outcomes)
+    }
+}
+
+impl World {
+    /// A batch exceeds its limit with a single call only, and is tried four times at most, for ten
+    /// seconds each.
+    fn check_attempts(&self, orders: &[&NewOrder], attempts: u32, started: Instant) {
+        const MAX_ATTEMPTS: u32 = 4;
+        let call = |order: &NewOrder| order.context.request_id.split('/').next().map(str::to_owned);
+        let is_one_call = orders.windows(2).all(|pair| call(pair[0]) == call(pair[1]));
+        if orders.len() > self.plan.batch && !is_one_call {
+            self.server.broken(format!("a batch has {} orders", orders.len()));
+        }
+        let longest = TRANSACTION_TIMEOUT * MAX_ATTEMPTS + Duration::from_secs(1);
+        if attempts > MAX_ATTEMPTS || started.elapsed() > longest {
+            let took = started.elapsed();
+            self.server.broken(format!("a batch is tried {attempts} times, for {took:?}"));
+        }
     }
 }
