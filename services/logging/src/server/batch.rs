@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    ops::DerefMut,
     sync::{Arc, PoisonError},
 };
 
@@ -15,8 +16,42 @@ use super::{
 };
 use crate::{json, sync::Mutex};
 
-/// Start times by batch number; the first entry is the oldest.
-pub(super) type PendingBatches = Mutex<BTreeMap<u64, Instant>>;
+/// The batches of a producer that have no result.
+#[derive(Debug, Default)]
+pub(super) struct PendingBatches {
+    /// Start times by batch number; the first entry is the oldest.
+    started: Mutex<BTreeMap<u64, Instant>>,
+    /// The mode that finds the refused records of all batches so far. A batch that is never
+    /// reported may wait for a record that Kafka refused.
+    isolate: Mutex<Option<ProduceMode>>,
+}
+
+impl PendingBatches {
+    fn started(&self) -> impl DerefMut<Target = BTreeMap<u64, Instant>> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of a new batch.
+    fn start(&self) -> u64 {
+        let mut started = self.started();
+        let number = started.last_key_value().map_or(0, |(last, _)| last + 1);
+        started.insert(number, Instant::now());
+        number
+    }
+
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.started().first_key_value().map(|(_, since)| *since)
+    }
+
+    pub(super) fn isolate(&self) -> Option<ProduceMode> {
+        *self.isolate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_isolate(&self, mode: Option<ProduceMode>) {
+        let mut isolate = self.isolate.lock().unwrap_or_else(PoisonError::into_inner);
+        *isolate = mode.max(*isolate);
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ProduceMode {
@@ -77,13 +112,8 @@ impl Batch {
             result: Some(result),
             permit,
         });
-        let number = {
-            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = pending.last_key_value().map_or(0, |(last, _)| last + 1);
-            pending.insert(number, Instant::now());
-            number
-        };
-        let batch = Self { mode, pending: Arc::clone(pending), number, state };
+        let (pending, number) = (Arc::clone(pending), pending.start());
+        let batch = Self { mode, pending, number, state };
         (Arc::new(batch), receiver)
     }
 
@@ -126,6 +156,7 @@ impl Batch {
 
     pub(super) fn fail(&self, records: usize, failure: BatchFailure) {
         metrics::FAILED.inc_by(records as u64);
+        self.pending.set_isolate(failure.isolate);
         self.complete(records, |state| {
             let first = state.failure.get_or_insert_with(|| failure.clone());
             // After the first failure, other records fail as a consequence.
@@ -150,7 +181,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.pending.started().remove(&self.number);
     }
 }
 

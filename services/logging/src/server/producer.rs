@@ -110,7 +110,7 @@ impl<C: KafkaClients> KafkaProducer<C> {
         if !slot.needs_replacement() {
             return Arc::clone(&slot);
         }
-        let (reason, mode) = (slot.client.fatal_error().unwrap_or_default(), slot.mode);
+        let (reason, mode) = (slot.client.fatal_error().unwrap_or_default(), slot.next_mode());
         self.replace(&mut slot, mode, &reason);
         Arc::clone(&slot)
     }
@@ -148,6 +148,9 @@ impl<C: KafkaClients> KafkaProducer<C> {
 
     /// Pending records fail; their senders send them again.
     fn replace(&self, slot: &mut Arc<ActiveProducer<C::Client>>, mode: ProduceMode, reason: &str) {
+        if mode > slot.mode {
+            self.record_refusal();
+        }
         match self.clients.create(&self.config, self.context.clone(), mode) {
             Ok(client) => {
                 let old = std::mem::replace(slot, Arc::new(ActiveProducer::new(client, mode)));
@@ -181,7 +184,7 @@ impl<C: KafkaClients> KafkaProducer<C> {
             if current.oldest_wait().is_some_and(|waited| waited >= timeout) {
                 let mut slot = self.producer.write().unwrap_or_else(PoisonError::into_inner);
                 if Arc::ptr_eq(&slot, &current) {
-                    let mode = current.mode;
+                    let mode = current.next_mode();
                     self.replace(
                         &mut slot,
                         mode,
@@ -308,8 +311,13 @@ impl<C: KafkaClient> ActiveProducer<C> {
     }
 
     fn oldest_wait(&self) -> Option<Duration> {
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.first_key_value().map(|(_, since)| since.elapsed())
+        self.pending.oldest().map(|since| since.elapsed())
+    }
+
+    /// Returns the mode of the producer that replaces this one. The result that names the stricter
+    /// mode may never be read: its sender sees the failure of an earlier batch, and repeats both.
+    fn next_mode(&self) -> ProduceMode {
+        self.pending.isolate().map_or(self.mode, |mode| mode.max(self.mode))
     }
 
     /// Drops all queued and in-flight records. Those that Kafka already has are the oldest of each
