@@ -5,10 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{
-    history::{Moment, Order},
-    store::Deployment,
-};
+use crate::history::{Moment, Order};
+
+/// The deployment under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub enum Deployment {
+    /// Two api, two db and two logging services, PostgreSQL with a synchronous standby, and Kafka.
+    Roles,
+    /// One process with SQLite and its own broker.
+    Embedded,
+}
 
 /// One snapshot of all tables, read after the last fault, when the outbox was empty.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

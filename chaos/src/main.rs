@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 use chaos::{
+    books::Deployment,
     run::{Options, check_again, run},
     soak,
-    store::{Deployment, Machine, Store},
+    store::{Machine, Store},
 };
 use clap::Parser;
 

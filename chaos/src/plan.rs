@@ -8,11 +8,7 @@ use rand::{
     seq::{IndexedRandom as _, SliceRandom as _},
 };
 
-use crate::{
-    checker::RECOVERY,
-    proxy::Disturbance,
-    store::{Deployment, Store},
-};
+use crate::{books::Deployment, checker::RECOVERY, proxy::Disturbance, store::Store};
 
 /// The time before the first episode, in which clients create users and orders.
 pub(crate) const FIRST_FAULT: Duration = Duration::from_secs(4);

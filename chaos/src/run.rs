@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::{
-    books::{Books, Failure, Part, Record, Snapshot, Tables},
+    books::{Books, Deployment, Failure, Part, Record, Snapshot, Tables},
     checker::{Report, check},
     clients::{Client, Recorder, SharedAccounts, read_stock, restock},
     history::{Call, History, Operation, Response},
@@ -23,7 +23,7 @@ use crate::{
     plan::{Parts, plan},
     readers::{self, TopicLog},
     role::NotRecovered,
-    store::{Deployment, Machine, Store},
+    store::{Machine, Store},
 };
 
 /// Clients that send requests at the same time.

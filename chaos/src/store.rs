@@ -12,12 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use merch_test_kafka::{Kafka, Options as KafkaOptions, Reaper, free_port};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::{process::Command, sync::Mutex};
 
 use crate::{
-    books::Exit,
+    books::{Deployment, Exit},
     disk::Disk,
     postgres::{Options as PostgresOptions, Postgres},
     proxy::{Disturbance, Proxy},
@@ -51,15 +50,6 @@ const SETTINGS: [(&str, &str); 11] = [
     ("MERCH_LOG_FILTER", "info"),
     ("RUST_BACKTRACE", "1"),
 ];
-
-/// The deployment under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-pub enum Deployment {
-    /// Two api, two db and two logging services, PostgreSQL with a synchronous standby, and Kafka.
-    Roles,
-    /// One process with SQLite and its own broker.
-    Embedded,
-}
 
 /// What a run needs from this machine.
 #[derive(Clone, Debug)]

@@ -10,8 +10,9 @@ use std::{
 };
 
 use chaos::{
+    books::Deployment,
     run::{Options, run},
-    store::{Deployment, Machine},
+    store::Machine,
 };
 
 /// Returns the directory of built programs: this one is in `deps`.

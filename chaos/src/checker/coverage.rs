@@ -7,9 +7,8 @@ use super::{
     facts::{Facts, Outcome, outcome, status},
 };
 use crate::{
-    books::Part,
+    books::{Deployment, Part},
     history::{Call, Operation},
-    store::Deployment,
 };
 
 /// The kinds of [`Call`].

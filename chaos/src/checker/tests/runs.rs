@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{
-    books::{Exit, Failure, Part, Snapshot},
-    store::Deployment,
-};
+use crate::books::{Deployment, Exit, Failure, Part, Snapshot};
 
 fn exit(code: Option<i32>, was_ready: bool) -> Exit {
     Exit { role: "db 0".to_owned(), status: "a status".to_owned(), code, was_ready }
