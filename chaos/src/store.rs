@@ -1,26 +1,25 @@
 //! The store under test: its processes, the proxies between them, its disks and its clocks.
 
+mod kafka;
+mod operator;
+
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex as StdMutex, PoisonError},
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use merch_test_kafka::{Kafka, Options as KafkaOptions, Reaper, free_port};
-use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use tempfile::TempDir;
-use tokio::{process::Command, sync::Mutex};
+use tokio::sync::Mutex;
 
 use crate::{
     books::{Deployment, Exit},
     disk::Disk,
     postgres::{Options as PostgresOptions, Postgres},
     proxy::{Disturbance, Proxy},
-    readers,
     role::Role,
 };
 
@@ -358,96 +357,6 @@ impl Store {
         Ok(sentences)
     }
 
-    /// Runs `merch` and waits until it exits.
-    ///
-    /// # Errors
-    /// With its output, if its exit code is not 0.
-    pub async fn run(&self, arguments: &[&str], envs: &[(&str, &str)]) -> Result<String> {
-        let mut command = Command::new(&self.machine.merch);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MERCH_")) {
-            command.env_remove(name);
-        }
-        command.args(arguments).envs(envs.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(60), command.output())
-            .await
-            .with_context(|| format!("merch {arguments:?} did not end in 60 s"))?
-            .with_context(|| format!("{} cannot be started", self.machine.merch.display()))?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "merch {arguments:?}: {}: {stderr}", output.status);
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Adds pieces to a product, as the operator does.
-    pub async fn restock(
-        &self,
-        product: i64,
-        pieces: i64,
-        key: &str,
-        replica: usize,
-    ) -> Result<()> {
-        self.change_stock(product, "--add", pieces, key, replica).await
-    }
-
-    /// Replaces the stock of a product, as the operator does.
-    pub async fn set_stock(&self, product: i64, pieces: i64, key: &str) -> Result<()> {
-        self.change_stock(product, "--set", pieces, key, 0).await
-    }
-
-    async fn change_stock(
-        &self,
-        product: i64,
-        change: &str,
-        pieces: i64,
-        key: &str,
-        replica: usize,
-    ) -> Result<()> {
-        let (product, pieces) = (product.to_string(), pieces.to_string());
-        let arguments = ["admin", "restock", &product, change, &pieces, "--key", key, "--json"];
-        let proxies = self.proxies("operator -> ");
-        if proxies.is_empty() {
-            let data_dir = self.data_dir().display().to_string();
-            self.run(&arguments, &[("MERCH_DATA_DIR", &data_dir)]).await?;
-        } else {
-            let endpoint = format!("http://{}", proxies[replica % proxies.len()]);
-            let token = "0123456789abcdef0123456789abcdef-chaos";
-            self.run(&arguments, &[("MERCH_DB_ENDPOINT", &endpoint), ("MERCH_ADMIN_TOKEN", token)])
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Kills Kafka, waits, and starts it again with its data.
-    pub async fn kill_kafka(&self, lasts: Duration) -> Result<()> {
-        self.stop_kafka().await?;
-        // Its next start replaces the log.
-        self.keep_kafka_log()?;
-        tokio::time::sleep(lasts).await;
-        self.start_kafka().await
-    }
-
-    /// Kills Kafka.
-    pub async fn stop_kafka(&self) -> Result<()> {
-        self.on_kafka(|kafka| kafka.kill(0)).await
-    }
-
-    /// Starts Kafka with its data after [`stop_kafka`](Self::stop_kafka).
-    pub async fn start_kafka(&self) -> Result<()> {
-        self.on_kafka(|kafka| kafka.restart(0)).await
-    }
-
-    /// Stops Kafka's process with SIGSTOP, waits, and continues it.
-    pub async fn freeze_kafka(&self, lasts: Duration) -> Result<()> {
-        self.on_kafka(|kafka| kafka.pause(0)).await?;
-        tokio::time::sleep(lasts).await;
-        self.on_kafka(|kafka| kafka.resume(0)).await
-    }
-
-    async fn on_kafka(&self, act: impl FnOnce(&mut Kafka) + Send + 'static) -> Result<()> {
-        let Some(kafka) = self.kafka.clone() else { bail!("the embedded store has no Kafka") };
-        let act = move || act(&mut kafka.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(act).await.context("Kafka")
-    }
-
     /// Returns the broker's address, for reading the topic. Kafka redirects to its proxy.
     pub fn bootstrap_servers(&self) -> Result<String> {
         if let Some(kafka) = &self.kafka {
@@ -472,49 +381,6 @@ impl Store {
         for link in self.links.iter().filter(|link| link.name.ends_with("-> postgres")) {
             link.proxy.redirect(to);
         }
-    }
-
-    /// Migrates the schema of PostgreSQL as a later release would: it adds a table, a column of
-    /// each large table, and an index. The number makes their names unique.
-    pub async fn migrate(&self, number: u128) -> Result<()> {
-        let database = readers::connect(&self.database_url().await).await?;
-        let name = format!("m9999_{number:012}_chaos");
-        let sql = format!(
-            "SET LOCAL lock_timeout = '2s'; \
-             CREATE TABLE {name} (id int PRIMARY KEY); \
-             ALTER TABLE orders ADD COLUMN {name} text; \
-             ALTER TABLE users ADD COLUMN {name} int NOT NULL DEFAULT 7; \
-             CREATE INDEX ix_{name} ON products (stock); \
-             INSERT INTO seaql_migrations (version, applied_at) VALUES ('{name}', 0)"
-        );
-        for _ in 0..20 {
-            let transaction = database.begin().await?;
-            // Without the lock, it is repeated, like each migration.
-            if transaction.execute_unprepared(&sql).await.is_ok() {
-                transaction.commit().await?;
-                // The program accepts the newer schema and does nothing.
-                self.run(&["migrate", "--database-url", &self.database_url().await], &[]).await?;
-                return Ok(());
-            }
-            transaction.rollback().await?;
-        }
-        bail!("the schema could not be migrated in 20 attempts: its tables stayed locked")
-    }
-
-    /// Writes a backup of an embedded store.
-    pub async fn backup_embedded(&self, file: &Path) -> Result<()> {
-        let data_dir = self.data_dir().display().to_string();
-        self.run(&["backup", &file.display().to_string()], &[("MERCH_DATA_DIR", &data_dir)])
-            .await?;
-        Ok(())
-    }
-
-    /// Replaces a stopped embedded store by a backup.
-    pub async fn restore_embedded(&self, file: &Path) -> Result<()> {
-        let data_dir = self.data_dir().display().to_string();
-        let arguments = ["restore", "--replace", &file.display().to_string()];
-        self.run(&arguments, &[("MERCH_DATA_DIR", &data_dir)]).await?;
-        Ok(())
     }
 
     /// Returns a directory for files of the run, on a disk that is never filled.
@@ -571,16 +437,6 @@ impl Store {
             exits.extend_from_slice(role.lock().await.exits());
         }
         exits
-    }
-
-    /// Appends the log of Kafka's running or last process to the one in the run's directory.
-    fn keep_kafka_log(&self) -> Result<()> {
-        let Some(kafka) = &self.kafka else { return Ok(()) };
-        let log = kafka.lock().unwrap_or_else(PoisonError::into_inner).log(0);
-        let kept = self.machine.directory.join("kafka.log");
-        let mut kept = fs::File::options().create(true).append(true).open(kept)?;
-        std::io::copy(&mut fs::File::open(log)?, &mut kept)?;
-        Ok(())
     }
 
     /// Copies all logs to the run's directory. Returns the panics in those of the roles.

@@ -13,7 +13,7 @@ pub mod threads;
 
 use std::{
     any::Any,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     env,
     fmt::{self, Debug},
     hash::{DefaultHasher, Hash, Hasher as _},
@@ -29,7 +29,11 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::{runtime::Runtime, time::Instant};
+use tokio::{
+    runtime::Runtime,
+    task::{Id, JoinSet},
+    time::{Instant, sleep_until, timeout_at},
+};
 
 /// Of each scenario.
 const SEEDS: u64 = 2_500;
@@ -196,6 +200,47 @@ pub fn random(seed: u64, purpose: impl Hash) -> StdRng {
     let mut hasher = DefaultHasher::new();
     (seed, purpose).hash(&mut hasher);
     StdRng::seed_from_u64(hasher.finish())
+}
+
+/// The tasks of a history, with their names.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, String>,
+}
+
+impl Tasks {
+    /// Runs a task from `at` on.
+    pub fn spawn(
+        &mut self,
+        name: impl Into<String>,
+        at: Instant,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(async move {
+            sleep_until(at).await;
+            task.await;
+        });
+        self.names.insert(task.id(), name.into());
+    }
+
+    /// Waits for all tasks, at most until `limit`. Returns the names of those that have not ended.
+    ///
+    /// # Panics
+    /// If a task panics.
+    pub async fn unfinished(mut self, limit: Instant) -> Vec<String> {
+        let names = &mut self.names;
+        let all = async {
+            while let Some(done) = self.tasks.join_next_with_id().await {
+                let (id, ()) = done.expect("no task of the simulation panics");
+                names.remove(&id);
+            }
+        };
+        let _ = timeout_at(limit, all).await;
+        let mut unfinished: Vec<String> = self.names.into_values().collect();
+        unfinished.sort();
+        unfinished
+    }
 }
 
 /// Locks a mutex, also one that a failed history has poisoned.

@@ -15,12 +15,9 @@ use std::{
 
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Chance, locked, random};
+use simulator::{Chance, Tasks, locked, random};
 use time::OffsetDateTime;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::replica::Process;
@@ -159,42 +156,23 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
         chance: Chance::new(plan.seed, "messages"),
         ids: Chance::new(plan.seed, "ids of new processes"),
     });
-    let mut tasks = JoinSet::new();
-    let mut names = HashMap::new();
+    let (mut tasks, started) = (Tasks::default(), world.started);
     for operation in plan.operations.clone() {
-        let (world, name) = (world.clone(), format!("{operation:?}"));
-        let task = tasks.spawn(async move {
-            sleep_until(world.started + operation.at).await;
-            world.operate(&operation).await;
-        });
-        names.insert(task.id(), name);
+        let (world, name, at) = (world.clone(), format!("{operation:?}"), started + operation.at);
+        tasks.spawn(name, at, async move { world.operate(&operation).await });
     }
     for fault in plan.faults.clone() {
-        let (world, name) = (world.clone(), format!("{fault:?}"));
-        let task = tasks.spawn(async move {
-            sleep_until(world.started + fault.at).await;
-            world.cause(&fault).await;
-        });
-        names.insert(task.id(), name);
+        let (world, name, at) = (world.clone(), format!("{fault:?}"), started + fault.at);
+        tasks.spawn(name, at, async move { world.cause(&fault).await });
     }
     let probed = world.clone();
-    let task = tasks.spawn(async move {
-        sleep_until(probed.started + HEALED).await;
+    tasks.spawn("the probes after the last fault", started + HEALED, async move {
         for user in 0..PROBES {
             probed.probe(user).await;
         }
         probed.probe_permits().await;
     });
-    names.insert(task.id(), "the probes after the last fault".to_owned());
-    let all = async {
-        while let Some(done) = tasks.join_next_with_id().await {
-            let (id, ()) = done.expect("no task of the simulation panics");
-            names.remove(&id);
-        }
-    };
-    let _ = tokio::time::timeout_at(world.started + LIVE_BY, all).await;
-    let mut unanswered: Vec<String> = names.into_values().collect();
-    unanswered.sort();
+    let unanswered = tasks.unfinished(started + LIVE_BY).await;
     for replica in &world.replicas {
         locked(&replica.process).committer.abort();
     }

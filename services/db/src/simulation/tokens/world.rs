@@ -1,7 +1,7 @@
 //! Runs a plan: replicas of the db service, their clients and the faults.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,12 +12,9 @@ use merch_logging::client::{
     rate_limit::{EventRateLimiter, EventRateLimits},
 };
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Chance, locked, random};
+use simulator::{Chance, Tasks, locked, random};
 use time::OffsetDateTime;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -152,41 +149,22 @@ pub(super) async fn run(plan: &Plan, mutant: Option<Mutant>) -> History {
         broken: Mutex::default(),
         remembered: Mutex::default(),
     });
-    let mut tasks = JoinSet::new();
-    let mut names = HashMap::new();
+    let (mut tasks, started) = (Tasks::default(), world.started);
     for operation in plan.operations.clone() {
-        let (world, name) = (world.clone(), format!("{operation:?}"));
-        let task = tasks.spawn(async move {
-            sleep_until(world.started + operation.at).await;
-            world.operate(&operation).await;
-        });
-        names.insert(task.id(), name);
+        let (world, name, at) = (world.clone(), format!("{operation:?}"), started + operation.at);
+        tasks.spawn(name, at, async move { world.operate(&operation).await });
     }
     for fault in plan.faults.clone() {
-        let (world, name) = (world.clone(), format!("{fault:?}"));
-        let task = tasks.spawn(async move {
-            sleep_until(world.started + fault.at).await;
-            world.cause(&fault).await;
-        });
-        names.insert(task.id(), name);
+        let (world, name, at) = (world.clone(), format!("{fault:?}"), started + fault.at);
+        tasks.spawn(name, at, async move { world.cause(&fault).await });
     }
     let probed = world.clone();
-    let task = tasks.spawn(async move {
-        sleep_until(probed.started + HEALED).await;
+    tasks.spawn("the probes after the last fault", started + HEALED, async move {
         for user in 0..USERS {
             probed.probe(user).await;
         }
     });
-    names.insert(task.id(), "the probes after the last fault".to_owned());
-    let all = async {
-        while let Some(done) = tasks.join_next_with_id().await {
-            let (id, ()) = done.expect("no task of the simulation panics");
-            names.remove(&id);
-        }
-    };
-    let _ = tokio::time::timeout_at(world.started + LIVE_BY, all).await;
-    let mut unanswered: Vec<String> = names.into_values().collect();
-    unanswered.sort();
+    let unanswered = tasks.unfinished(started + LIVE_BY).await;
     History {
         requests: std::mem::take(&mut *locked(&world.requests)),
         restores: std::mem::take(&mut *locked(&world.restores)),

@@ -28,16 +28,18 @@ async fn messages(journal: &Journal) -> Vec<String> {
         .collect()
 }
 
+fn open_on(disk: &SimDisk, dir: &Path) -> Journal {
+    let lock = lock(dir).unwrap().expect("no other journal has the lock");
+    let options = JournalOptions::default();
+    Journal::open_locked(Arc::new(disk.clone()), dir.to_owned(), lock, options).unwrap()
+}
+
 #[tokio::test]
 async fn failed_fsync_fails_the_append_and_starts_a_segment() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(false);
     disk.create_dir(dir.path()).unwrap();
-    let open = || {
-        let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
-        let options = JournalOptions::default();
-        Journal::open_locked(Arc::new(disk.clone()), dir.path().to_owned(), lock, options).unwrap()
-    };
+    let open = || open_on(&disk, dir.path());
     let journal = open();
     journal.append(event("one")).await.unwrap();
 
@@ -62,11 +64,7 @@ async fn acknowledged_journal_is_cleared_without_a_write() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SimDisk::new(false);
     disk.create_dir(dir.path()).unwrap();
-    let open = || {
-        let lock = lock(dir.path()).unwrap().expect("no other journal has the lock");
-        let options = JournalOptions::default();
-        Journal::open_locked(Arc::new(disk.clone()), dir.path().to_owned(), lock, options).unwrap()
-    };
+    let open = || open_on(&disk, dir.path());
     let journal = open();
     journal.append(event("one")).await.unwrap();
     let events = journal.read(None, 10).await.unwrap();
