@@ -15,6 +15,7 @@ mod m20260301_000004_admin_requests;
 mod m20261130_000005_known_networks;
 mod m20261130_000006_versions_of_a_new_database;
 mod m20261201_000007_budget_draws;
+mod m20261201_000008_newest_orders;
 mod versions;
 
 use sea_orm_migration::prelude::MigrationTrait;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000005_known_networks::Migration),
             Box::new(m20261130_000006_versions_of_a_new_database::Migration),
             Box::new(m20261201_000007_budget_draws::Migration),
+            Box::new(m20261201_000008_newest_orders::Migration),
         ]
     }
 }

@@ -3,7 +3,12 @@
 use merch_contract::grpc::assistant::v1::ErrorReason;
 use sea_orm::{
     DbErr, RuntimeErr,
-    sqlx::{self, error::DatabaseError, sqlite::SqliteError},
+    sqlx::{
+        self,
+        error::DatabaseError,
+        postgres::{PgDatabaseError, PgSeverity},
+        sqlite::SqliteError,
+    },
 };
 
 use crate::failure::Failure;
@@ -79,6 +84,26 @@ pub(crate) fn classify(error: DbErr, intent: Intent) -> Failure {
         (ErrorClass::Unavailable, _) => Failure::Unavailable(error),
         (ErrorClass::Unique(_), Intent::Other | Intent::ClaimName | Intent::PlaceOrders)
         | (ErrorClass::Internal, _) => Failure::Internal(error),
+    }
+}
+
+/// As [`classify`], for a statement that commits by itself: unless the server reports an error of
+/// the statement, it may have committed, and the failure is [`Failure::Unavailable`].
+pub(crate) fn classify_alone(error: DbErr) -> Failure {
+    let nothing_is_written = match &error {
+        DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(source))
+        | DbErr::Query(RuntimeErr::SqlxError(source)) => source
+            .as_database_error()
+            .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+            .is_some_and(|error| error.severity() == PgSeverity::Error),
+        _ => false,
+    };
+    match classify(error, Intent::PlaceOrders) {
+        Failure::Retryable(error) | Failure::Internal(error) if !nothing_is_written => {
+            Failure::Unavailable(error)
+        }
+        failure => failure,
     }
 }
 

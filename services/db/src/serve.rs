@@ -91,6 +91,7 @@ async fn run(
         writes: ConcurrencyLimit::new(config.writes_per_user),
         clock,
         ids,
+        products_for_sale: Arc::default(),
     };
     let (orders, committer) = committer::new(
         store.clone(),

@@ -45,6 +45,7 @@ use crate::{
     metrics,
 };
 use outbox::Outbox;
+use place::direct::ProductsForSale;
 
 /// The user of a verified token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +81,7 @@ pub(crate) struct Store {
     pub(crate) writes: ConcurrencyLimit<(Caller, WriteClass)>,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
+    pub(crate) products_for_sale: Arc<ProductsForSale>,
 }
 
 impl Store {

@@ -4,7 +4,7 @@
 //! queue, and the next transaction takes all of them. There is no timer: an order that finds the
 //! queue empty is committed immediately.
 
-use std::{iter::repeat_n, sync::Arc};
+use std::{iter::repeat_n, sync::Arc, time::Duration};
 
 use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Caller,
-    place::{NewOrder, OrderOutcome, PlaceOrders},
+    place::{NewOrder, OrderOutcome, PlaceOrders, direct::DirectOutcome},
 };
 use crate::{failure::Failure, metrics};
 
@@ -185,56 +185,160 @@ impl<P: PlaceOrders> Committer<P> {
         batch
     }
 
+    /// Places the orders of a batch in one statement, then the undecided ones in a transaction.
     async fn commit(&self, batch: Vec<PendingCall>) {
-        match self.place(&batch).await {
-            // Nothing is committed. One call may be the cause; the others must not fail.
-            Err(Failure::Internal(error)) if batch.len() > 1 => {
+        let orders: Vec<&NewOrder> = batch.iter().flat_map(|call| &call.orders).collect();
+        let outcomes = match self.store.place_directly(&orders, &|| time_left(&batch)).await {
+            Ok(outcomes) => outcomes,
+            Err(Failure::Internal(error)) => {
                 tracing::warn!(
                     %error,
                     calls = batch.len(),
-                    "failed to commit a batch of orders; committing each call separately"
+                    "failed to place a batch of orders in one statement; using a transaction"
                 );
-                for call in batch {
-                    if !call.is_live() {
-                        call.reply(Err(Failure::TimedOut));
-                        continue;
-                    }
-                    let single = vec![call];
-                    let result = self.place(&single).await;
-                    reply_all(single, result);
-                }
+                orders.iter().map(|_| DirectOutcome::Undecided).collect()
             }
-            result => reply_all(batch, result),
+            Err(failure) => return reply_all(batch, &failure),
+        };
+        let mut outcomes = outcomes.into_iter();
+        let mut undecided = Vec::new();
+        for call in batch {
+            let outcomes: Vec<_> = outcomes.by_ref().take(call.orders.len()).collect();
+            let is_undecided =
+                |outcome: &DirectOutcome| matches!(outcome, DirectOutcome::Undecided);
+            if outcomes.iter().any(is_undecided) {
+                undecided.push(Undecided { call, outcomes });
+            } else {
+                call.reply(Ok(outcomes.into_iter().filter_map(DirectOutcome::placed).collect()));
+            }
+        }
+        if !undecided.is_empty() {
+            self.decide(undecided).await;
         }
     }
 
-    /// The reply of an expired call is `TimedOut`; its orders are not placed.
-    async fn place(&self, calls: &[PendingCall]) -> Result<Vec<Reply>, Failure> {
-        let orders: Vec<&NewOrder> = calls.iter().flat_map(|call| &call.orders).collect();
-        let are_live =
-            || calls.iter().flat_map(|call| repeat_n(call.is_live(), call.orders.len())).collect();
-        let mut outcomes = self.store.place(&orders, &are_live).await?.into_iter();
-        Ok(calls
-            .iter()
-            .map(|call| {
-                // Takes all outcomes of this call, even if the first is missing.
-                let outcomes: Vec<_> = outcomes.by_ref().take(call.orders.len()).collect();
-                outcomes.into_iter().collect::<Option<_>>().ok_or(Failure::TimedOut)
-            })
-            .collect())
+    async fn decide(&self, calls: Vec<Undecided>) {
+        match self.place(&calls).await {
+            // Nothing is committed. One call may be the cause; the others must not fail.
+            Err(Failure::Internal(error)) if calls.len() > 1 => {
+                tracing::warn!(
+                    %error,
+                    calls = calls.len(),
+                    "failed to commit a batch of orders; committing each call separately"
+                );
+                for call in calls {
+                    let single = [call];
+                    let result = self.place(&single).await;
+                    reply_decided(single, result);
+                }
+            }
+            result => reply_decided(calls, result),
+        }
+    }
+
+    /// Returns one outcome per undecided order; `None` if it expired, and was not placed.
+    async fn place(&self, calls: &[Undecided]) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+        let orders: Vec<&NewOrder> = calls.iter().flat_map(Undecided::orders).collect();
+        let time_left = || {
+            let of_call = |call: &Undecided| repeat_n(call.call.time_left(), call.count());
+            calls.iter().flat_map(of_call).collect()
+        };
+        self.store.place(&orders, &time_left).await
     }
 }
 
-fn reply_all(calls: Vec<PendingCall>, result: Result<Vec<Reply>, Failure>) {
-    match result {
-        Ok(replies) => calls.into_iter().zip(replies).for_each(|(call, reply)| call.reply(reply)),
-        Err(failure) => calls.into_iter().for_each(|call| call.reply(Err(failure.clone()))),
+fn time_left(calls: &[PendingCall]) -> Vec<Option<Duration>> {
+    calls.iter().flat_map(|call| repeat_n(call.time_left(), call.orders.len())).collect()
+}
+
+/// A call with orders that the direct statement did not place.
+struct Undecided {
+    call: PendingCall,
+    /// One per order of the call.
+    outcomes: Vec<DirectOutcome>,
+}
+
+impl Undecided {
+    fn orders(&self) -> impl Iterator<Item = &NewOrder> {
+        let orders = self.call.orders.iter().zip(&self.outcomes);
+        orders.filter_map(|(order, outcome)| {
+            matches!(outcome, DirectOutcome::Undecided).then_some(order)
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.orders().count()
+    }
+
+    /// `decided` has one outcome per undecided order.
+    fn reply(self, decided: Result<Vec<Option<OrderOutcome>>, Failure>) {
+        let is_new = self.outcomes.len() == self.count();
+        let decided = match decided {
+            Ok(outcomes) => outcomes,
+            // The orders of the direct statement exist.
+            Err(failure) if !is_new => {
+                let refusal = OrderOutcome::Refused(reason(&failure));
+                vec![Some(refusal); self.count()]
+            }
+            Err(failure) => return self.call.reply(Err(failure)),
+        };
+        let mut decided = decided.into_iter();
+        let outcomes: Option<Vec<OrderOutcome>> = self
+            .outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                DirectOutcome::Placed(order) => Some(OrderOutcome::Placed(order)),
+                DirectOutcome::Undecided => decided.next().flatten(),
+            })
+            .collect();
+        self.call.reply(outcomes.ok_or(Failure::TimedOut));
+    }
+}
+
+/// Returns the reason of an order whose outcome is unknown, in a call with other outcomes.
+fn reason(failure: &Failure) -> ErrorReason {
+    match failure {
+        Failure::Refused(reason) => *reason,
+        Failure::Retryable(_) | Failure::Unavailable(_) | Failure::TimedOut => {
+            ErrorReason::DatabaseUnavailable
+        }
+        Failure::Invalid(_) | Failure::TooManyLogIns(_) | Failure::Internal(_) => {
+            ErrorReason::Unspecified
+        }
+    }
+}
+
+fn reply_all(calls: Vec<PendingCall>, failure: &Failure) {
+    calls.into_iter().for_each(|call| call.reply(Err(failure.clone())));
+}
+
+fn reply_decided(
+    calls: impl IntoIterator<Item = Undecided>,
+    result: Result<Vec<Option<OrderOutcome>>, Failure>,
+) {
+    let mut result = result.map(Vec::into_iter);
+    for call in calls {
+        let count = call.count();
+        let decided = match &mut result {
+            Ok(outcomes) => Ok(outcomes.by_ref().take(count).collect()),
+            Err(failure) => Err(failure.clone()),
+        };
+        call.reply(decided);
     }
 }
 
 impl PendingCall {
     fn is_live(&self) -> bool {
-        !self.response.is_closed() && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+        self.time_left().is_some()
+    }
+
+    /// Returns how long the caller waits; `None` if it no longer does.
+    fn time_left(&self) -> Option<Duration> {
+        if self.response.is_closed() {
+            return None;
+        }
+        let Some(deadline) = self.deadline else { return Some(Duration::MAX) };
+        Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     fn record_dequeued(&self) {

@@ -1,11 +1,16 @@
-//! Places the orders of a batch in one transaction. The number of statements does not depend on the
-//! number of orders.
+//! Places the orders of a batch: first in one statement (`direct`), which leaves some orders
+//! undecided, then those in one transaction. The number of statements does not depend on the number
+//! of orders.
 //!
-//! The decisions are pure, and the statements are behind a trait, so that the simulation runs both.
+//! The decisions are pure, and the statements are behind traits, so that the simulation runs both.
 
+pub(crate) mod direct;
 pub(crate) mod sql;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use merch_contract::grpc::{assistant::v1::ErrorReason, logging::v1::LogMessage};
 use merch_logging::client::{
@@ -16,7 +21,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::sql::SqlStatements;
+use self::{
+    direct::{DirectOutcome, ProductsForSale, place_directly},
+    sql::{SqlStatement, SqlStatements},
+};
 use super::{
     Caller, Context, Store,
     events::{DomainEvent, OUT_OF_STOCK, event},
@@ -55,38 +63,71 @@ pub(crate) enum OrderOutcome {
     Refused(ErrorReason),
 }
 
-/// Returns, for each order, whether its caller still waits.
-pub(crate) type LivenessCheck<'a> = &'a (dyn Fn() -> Vec<bool> + Sync);
+/// Returns, for each order, how long its caller waits; `None` if it no longer waits.
+pub(crate) type TimeLeft<'a> = &'a (dyn Fn() -> Vec<Option<Duration>> + Sync);
 
-/// Places the orders of a batch in one transaction.
+/// Places the orders of a batch.
 pub(crate) trait PlaceOrders: Sync {
+    /// See [`place_directly`].
+    fn place_directly(
+        &self,
+        orders: &[&NewOrder],
+        time_left: TimeLeft<'_>,
+    ) -> impl Future<Output = Result<Vec<DirectOutcome>, Failure>> + Send;
+
     /// See [`place_batch`].
     fn place(
         &self,
         orders: &[&NewOrder],
-        are_live: LivenessCheck<'_>,
+        time_left: TimeLeft<'_>,
     ) -> impl Future<Output = Result<Vec<Option<OrderOutcome>>, Failure>> + Send;
 }
 
 impl PlaceOrders for Store {
+    async fn place_directly(
+        &self,
+        orders: &[&NewOrder],
+        time_left: TimeLeft<'_>,
+    ) -> Result<Vec<DirectOutcome>, Failure> {
+        let _stock = self.stock_lock.lock().await;
+        let now = || self.clock.now();
+        let statement = SqlStatement { database: &self.database, clock: &self.clock };
+        let outcomes =
+            place_directly(&self.place_context(&now), &statement, orders, time_left).await?;
+        if outcomes.iter().any(|outcome| matches!(outcome, DirectOutcome::Placed(_))) {
+            self.outbox.notify();
+        }
+        Ok(outcomes)
+    }
+
     async fn place(
         &self,
         orders: &[&NewOrder],
-        are_live: LivenessCheck<'_>,
+        time_left: TimeLeft<'_>,
     ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
         let _stock = self.stock_lock.lock().await;
-        let context = PlaceContext {
+        let now = || self.clock.now();
+        let context = &self.place_context(&now);
+        self.write(|transaction| async move {
+            let statements = SqlStatements { transaction: &transaction, clock: &self.clock };
+            place_batch(context, &statements, orders, time_left).await
+        })
+        .await
+    }
+}
+
+impl Store {
+    fn place_context<'a>(
+        &'a self,
+        now: &'a (dyn Fn() -> OffsetDateTime + Sync),
+    ) -> PlaceContext<'a> {
+        PlaceContext {
             ids: &self.ids,
             origin: &self.origin,
             rate_limiter: &self.rate_limiter,
-            now: &|| self.clock.now(),
-        };
-        let context = &context;
-        self.write(|transaction| async move {
-            let statements = SqlStatements { transaction: &transaction, clock: &self.clock };
-            place_batch(context, &statements, orders, are_live).await
-        })
-        .await
+            products: &self.products_for_sale,
+            now,
+        }
     }
 }
 
@@ -126,6 +167,9 @@ pub(crate) trait Statements: Sync {
 pub(crate) struct Decrement {
     pub(crate) product_id: i32,
     pub(crate) pieces: i32,
+    /// The greatest id of the orders for these pieces.
+    #[serde(with = "uuid::serde::simple")]
+    pub(crate) newest_order: Uuid,
 }
 
 /// Ids have no hyphens: SQLite reads them with `unhex`.
@@ -154,21 +198,22 @@ pub(crate) struct PlaceContext<'a> {
     pub(crate) ids: &'a Ids,
     pub(crate) origin: &'a Origin,
     pub(crate) rate_limiter: &'a EventRateLimiter,
+    pub(crate) products: &'a ProductsForSale,
     pub(crate) now: &'a (dyn Fn() -> OffsetDateTime + Sync),
 }
 
 /// Places the orders of a batch. Returns one outcome per order, in the order of the batch.
 ///
-/// `are_live` is called before rows are locked and again afterwards, because locking may take
+/// `time_left` is called before rows are locked and again afterwards, because locking may take
 /// long. An order whose caller no longer waits is not placed; its outcome is `None`.
 pub(crate) async fn place_batch(
     context: &PlaceContext<'_>,
     statements: &impl Statements,
     orders: &[&NewOrder],
-    are_live: LivenessCheck<'_>,
+    time_left: TimeLeft<'_>,
 ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
     // All callers may have left before this attempt: then no row is locked for them.
-    if !are_live().contains(&true) {
+    if time_left().iter().all(Option::is_none) {
         return Ok(orders.iter().map(|_| None).collect());
     }
     metrics::BATCH_SIZE.observe(orders.len() as f64);
@@ -177,7 +222,7 @@ pub(crate) async fn place_batch(
         context.ids.observe(newest);
     }
     let now = (context.now)();
-    let decisions = decide(orders, &are_live(), &mut snapshot, &mut || context.ids.next(now));
+    let decisions = decide(orders, &time_left(), &mut snapshot, &mut || context.ids.next(now));
     let placed = insert(statements, orders, &decisions, now).await?;
     let outcomes: Vec<Option<OrderOutcome>> = decisions
         .iter()
@@ -192,6 +237,7 @@ pub(crate) async fn place_batch(
         })
         .collect();
     statements.append_events(now, events).await?;
+    context.products.observe(orders, &outcomes);
     Ok(outcomes)
 }
 
@@ -201,21 +247,28 @@ async fn insert(
     decisions: &[Decision],
     now: OffsetDateTime,
 ) -> Result<HashMap<Uuid, Model>, Failure> {
-    let (mut pieces, mut rows, mut keys) = (BTreeMap::<i32, i32>::new(), Vec::new(), Vec::new());
+    let (mut decrements, mut rows, mut keys) =
+        (BTreeMap::<i32, Decrement>::new(), Vec::new(), Vec::new());
     for (order, decision) in orders.iter().zip(decisions) {
         let Decision::Place(id) = decision else { continue };
         let (id, user_id) = (*id, order.caller.user_id);
-        *pieces.entry(order.product_id).or_default() += order.quantity;
+        let product_id = order.product_id;
+        let decrement = decrements.entry(product_id).or_insert(Decrement {
+            product_id,
+            pieces: 0,
+            newest_order: id,
+        });
+        decrement.pieces += order.quantity;
+        decrement.newest_order = id;
         if let Some(key) = order.idempotency_key.as_deref() {
             keys.push(KeyRow { user_id, key, fingerprint: order.fingerprint(), order_id: id });
         }
-        rows.push(OrderRow { id, user_id, product_id: order.product_id, quantity: order.quantity });
+        rows.push(OrderRow { id, user_id, product_id, quantity: order.quantity });
     }
     if rows.is_empty() {
         return Ok(HashMap::new());
     }
-    let decrements: Vec<Decrement> =
-        pieces.into_iter().map(|(product_id, pieces)| Decrement { product_id, pieces }).collect();
+    let decrements: Vec<Decrement> = decrements.into_values().collect();
     if statements.decrement_stock(&decrements).await? != decrements.len() as u64 {
         return Err(internal("the stock of a locked product has changed"));
     }
@@ -276,14 +329,14 @@ enum Decision {
 /// Subtracts the pieces of placed orders from `snapshot.stock`.
 fn decide(
     orders: &[&NewOrder],
-    are_live: &[bool],
+    time_left: &[Option<Duration>],
     snapshot: &mut BatchSnapshot,
     next_id: &mut dyn FnMut() -> Uuid,
 ) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = Vec::with_capacity(orders.len());
     let mut batch_keys: HashMap<(Uuid, &str), usize> = HashMap::new();
-    for (order, is_live) in orders.iter().zip(are_live) {
-        let decision = if *is_live {
+    for (order, time_left) in orders.iter().zip(time_left) {
+        let decision = if time_left.is_some() {
             decide_one(order, orders, snapshot, &batch_keys, next_id)
         } else {
             Decision::Expired

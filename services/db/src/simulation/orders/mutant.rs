@@ -64,5 +64,19 @@ simulator::mutants! {
         LoseAcknowledged,
         /// Keeps the keys that it has read, also over a fail-over.
         RememberKeys,
+        /// Repeats the direct statement if its answer is lost.
+        RepeatLostStatement,
+        /// Reports orders that the direct statement has placed as undecided.
+        ReportPlacedAsUndecided,
+        /// The direct statement takes every token for valid.
+        TrustTokensDirectly,
+        /// The direct statement subtracts the pieces without a guard.
+        InventStockDirectly,
+        /// The direct statement does not compare the ids with the newest order.
+        TrustTheClockDirectly,
+        /// The direct statement ignores that another transaction has stored one of the keys.
+        RaceKeysDirectly,
+        /// The direct statement writes no events.
+        LoseEventsDirectly,
     }
 }

@@ -1,6 +1,7 @@
 //! A simulated PostgreSQL: row locks, READ COMMITTED, deadlocks, transactions whose COMMIT can get
 //! lost, and standbys.
 
+mod direct;
 mod locks;
 mod statements;
 mod tables;

@@ -32,7 +32,7 @@ use crate::{
     ids::Ids,
     store::{
         Caller, Context,
-        place::{NewOrder, OrderOutcome, PlaceContext, place_batch},
+        place::{NewOrder, OrderOutcome, PlaceContext, direct::ProductsForSale, place_batch},
         transaction,
         users::{UserChanges, VerifiedPassword, changes},
     },
@@ -395,12 +395,13 @@ impl World {
             ids: &self.replicas[replica].0,
             origin: &self.origin,
             rate_limiter: &self.rate_limiter,
+            products: &ProductsForSale::default(),
             now: &|| self.now(),
         };
         let (context, orders) = (&context, &[&order]);
         let connection = Connection(self.server.clone());
         let outcomes = transaction::write(&connection, |transaction| async move {
-            place_batch(context, &*transaction, orders, &|| vec![true]).await
+            place_batch(context, &*transaction, orders, &|| vec![Some(Duration::MAX)]).await
         })
         .await?;
         Ok(match outcomes.into_iter().flatten().next() {

@@ -50,6 +50,7 @@ async fn store() -> (tempfile::TempDir, Store) {
             writes,
             clock,
             ids: Ids::default(),
+            products_for_sale: Arc::default(),
         },
     )
 }
@@ -158,7 +159,7 @@ async fn orders_in_flight_are_limited_per_user() {
 async fn cancellation_without_change_skips_the_stock_lock() {
     let (_dir, store) = store().await;
     let (context, caller) = (Context::default(), Caller { user_id: BUYER, token_version: 1 });
-    let placed = store.place(&[&orders(1, 1)[0]], &|| vec![true]).await.unwrap();
+    let placed = store.place(&[&orders(1, 1)[0]], &|| vec![Some(TIMEOUT)]).await.unwrap();
     let Some(Some(OrderOutcome::Placed(order))) = placed.into_iter().next() else {
         panic!("the order is placed")
     };

@@ -1,18 +1,24 @@
 //! The statements of a batch in SQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use merch_contract::grpc::logging::v1::LogMessage;
-use sea_orm::{ConnectionTrait as _, DbErr, FromQueryResult, Statement};
+use prost::Message as _;
+use sea_orm::{
+    ConnectionTrait as _, DbBackend, DbErr, FromQueryResult, Statement, Value, sea_query::ArrayType,
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::{Uuid, fmt::Simple};
 
-use super::{BatchSnapshot, Decrement, KeyRow, NewOrder, OrderRow, Statements};
+use super::{
+    BatchSnapshot, Decrement, KeyRow, NewOrder, OrderRow, Statements,
+    direct::{DirectRow, PlaceStatement},
+};
 use crate::{
-    clock::Clock,
-    database::Transaction,
-    db_error::{Intent, classify},
+    clock::{self, Clock},
+    database::{Database, Transaction},
+    db_error::{Intent, classify, classify_alone},
     entity::orders::Model,
     failure::Failure,
     ids::NEWEST_ORDER,
@@ -64,6 +70,61 @@ impl Statements for SqlStatements<'_> {
         events: Vec<LogMessage>,
     ) -> Result<(), Failure> {
         outbox::append(self.transaction, now, events).await.map_err(db_failure)
+    }
+}
+
+/// [`PLACE`] on a connection of its own. SQLite has no round trips to save.
+pub(crate) struct SqlStatement<'a> {
+    pub(crate) database: &'a Database,
+    pub(crate) clock: &'a Clock,
+}
+
+impl PlaceStatement for SqlStatement<'_> {
+    fn is_supported(&self) -> bool {
+        self.database.backend() == DbBackend::Postgres
+    }
+
+    async fn place(
+        &self,
+        rows: &[DirectRow<'_>],
+        now: OffsetDateTime,
+    ) -> Result<HashSet<Uuid>, Failure> {
+        let column = |value: &dyn Fn(&DirectRow<'_>) -> Value, kind| {
+            Value::Array(kind, Some(Box::new(rows.iter().map(value).collect())))
+        };
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(HashSet::new());
+        };
+        let clock = self.clock.monotonic();
+        let event = |row: &DirectRow<'_>| {
+            let event = LogMessage { time: Some(clock::timestamp(now)), ..row.event.clone() };
+            event.encode_to_vec()
+        };
+        let values = [
+            now.into(),
+            first.model.id.into(),
+            last.model.id.into(),
+            column(&|row| row.model.id.into(), ArrayType::Uuid),
+            column(&|row| row.model.user_id.into(), ArrayType::Uuid),
+            column(&|row| row.token_version.into(), ArrayType::BigInt),
+            column(&|row| row.model.product_id.into(), ArrayType::Int),
+            column(&|row| row.model.quantity.into(), ArrayType::Int),
+            column(&|row| row.model.unit_price_cents.into(), ArrayType::BigInt),
+            column(&|row| row.model.currency.as_str().into(), ArrayType::String),
+            column(&|row| row.key.unwrap_or_default().into(), ArrayType::String),
+            column(&|row| row.fingerprint.as_str().into(), ArrayType::String),
+            column(&|row| (clock + row.time_left).into(), ArrayType::TimeDateTimeWithTimeZone),
+            column(&|row| row.event_id.into(), ArrayType::Uuid),
+            column(&|row| event(row).into(), ArrayType::Bytes),
+        ];
+        let statement = Statement::from_sql_and_values(DbBackend::Postgres, PLACE, values);
+        let placing = self.database.writer().query_all_raw(statement);
+        let placed = tokio::time::timeout(self.database.transaction_timeout(), placing)
+            .await
+            .map_err(|_| Failure::TimedOut)?
+            .map_err(classify_alone)?;
+        let ids = placed.iter().map(|row| row.try_get("", "id"));
+        ids.collect::<Result<_, _>>().map_err(Failure::Unavailable)
     }
 }
 
@@ -135,6 +196,77 @@ async fn all<T: FromQueryResult>(
     T::find_by_statement(statement).all(transaction).await
 }
 
+/// Decides and writes a batch in one round trip. Places all orders for a product, or none, by what
+/// the locked rows say; returns the ids of the placed ones.
+///
+/// - `callers`, then `locked`: the locks of a transaction, in its order.
+/// - `valid`: the orders with a valid token, a new key, time left, and the price of the product. A
+///   key that another process inserts meanwhile violates the primary key.
+/// - `taken`: the products with enough pieces. `newest_order` is that of the locked row, unlike the
+///   statement's snapshot: ids follow the commits, although the clocks of two processes differ.
+///
+/// `$1` the time, `$2` and `$3` the least and the greatest id, then the columns of `o`.
+const PLACE: &str = "
+    WITH o AS MATERIALIZED (
+        SELECT *
+        FROM unnest($4::uuid[], $5::uuid[], $6::bigint[], $7::integer[], $8::integer[],
+                $9::bigint[], $10::text[], $11::text[], $12::text[], $13::timestamptz[],
+                $14::uuid[], $15::bytea[])
+            AS o(id, user_id, token_version, product_id, quantity, price_cents, currency, key,
+                fingerprint, until, event_id, payload)
+    ), callers AS MATERIALIZED (
+        SELECT id, token_version
+        FROM users
+        WHERE id = ANY ($5) AND is_active
+        ORDER BY id
+        FOR SHARE
+    ), locked AS MATERIALIZED (
+        SELECT id, price_cents, currency
+        FROM products
+        WHERE id = ANY ($7) AND EXISTS (SELECT 1 FROM callers)
+        ORDER BY id
+        FOR NO KEY UPDATE
+    ), valid AS MATERIALIZED (
+        SELECT o.*
+        FROM o
+        JOIN callers c ON c.id = o.user_id AND c.token_version = o.token_version
+        JOIN locked l ON l.id = o.product_id AND l.price_cents = o.price_cents
+            AND l.currency = o.currency
+        WHERE clock_timestamp() < o.until
+            AND (o.key = '' OR NOT EXISTS (
+                SELECT 1 FROM idempotency_keys k WHERE k.user_id = o.user_id AND k.key = o.key))
+    ), taken AS (
+        UPDATE products
+        SET stock = stock - v.pieces, version = version + 1, newest_order = $3
+        FROM (SELECT product_id, sum(quantity) AS pieces FROM valid GROUP BY product_id) v
+        WHERE products.id = v.product_id AND stock >= v.pieces
+            AND (newest_order IS NULL OR newest_order < $2)
+        RETURNING products.id
+    ), placed AS (
+        INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents,
+            total_price_cents, currency, status, created_at, version)
+        SELECT v.id, v.user_id, v.product_id, v.quantity, v.price_cents,
+            v.price_cents * v.quantity, v.currency, 'placed', $1, 1
+        FROM valid v
+        JOIN taken t ON t.id = v.product_id
+        RETURNING id
+    ), keys AS (
+        INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id, created_at)
+        SELECT v.user_id, v.key, v.fingerprint, v.id, clock_timestamp()
+        FROM valid v
+        JOIN taken t ON t.id = v.product_id
+        WHERE v.key <> ''
+        ORDER BY v.user_id, v.key
+    ), events AS (
+        INSERT INTO outbox (id, payload, created_at)
+        SELECT v.event_id, v.payload, $1
+        FROM valid v
+        JOIN taken t ON t.id = v.product_id
+        ORDER BY v.id
+    )
+    SELECT id
+    FROM placed";
+
 /// Locks by id. A log-out or a deactivation waits for the batch.
 const LOCK_CALLERS: Sql = Sql {
     postgres: "
@@ -186,12 +318,14 @@ const SELECT_IDEMPOTENCY_KEYS: Sql = Sql {
 const DECREMENT_STOCK: Sql = Sql {
     postgres: "
         UPDATE products
-        SET stock = stock - t.pieces, version = version + 1
-        FROM json_to_recordset($1::json) AS t(product_id integer, pieces integer)
+        SET stock = stock - t.pieces, version = version + 1, newest_order = t.newest_order
+        FROM json_to_recordset($1::json)
+            AS t(product_id integer, pieces integer, newest_order uuid)
         WHERE products.id = t.product_id AND products.stock >= t.pieces",
     sqlite: "
         UPDATE products
-        SET stock = stock - (t.value ->> 'pieces'), version = version + 1
+        SET stock = stock - (t.value ->> 'pieces'), version = version + 1,
+            newest_order = unhex(t.value ->> 'newest_order')
         FROM json_each($1) t
         WHERE products.id = t.value ->> 'product_id' AND products.stock >= t.value ->> 'pieces'",
 };

@@ -25,7 +25,7 @@ fn snapshot(stock: i32) -> BatchSnapshot {
 fn decide_all(orders: &[NewOrder], snapshot: &mut BatchSnapshot) -> Vec<Decision> {
     decide(
         &orders.iter().collect::<Vec<_>>(),
-        &vec![true; orders.len()],
+        &vec![Some(Duration::MAX); orders.len()],
         snapshot,
         &mut Uuid::now_v7,
     )
@@ -78,7 +78,7 @@ fn expired_order_takes_no_stock_and_no_key() {
     let orders = [order(2, Some("k")), order(2, Some("k")), order(1, None)];
     let decisions = decide(
         &orders.iter().collect::<Vec<_>>(),
-        &[false, true, true],
+        &[None, Some(Duration::MAX), Some(Duration::MAX)],
         &mut snapshot(3),
         &mut Uuid::now_v7,
     );

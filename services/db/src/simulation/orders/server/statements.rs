@@ -125,7 +125,7 @@ impl Statements for SimulatedTransaction {
         let (id, guarded) = (self.id, !self.server.has(Mutant::InventStock));
         self.statement(|state| {
             let mut changed = 0;
-            for Decrement { product_id, pieces } in decrements {
+            for Decrement { product_id, pieces, newest_order: _ } in decrements {
                 if !guarded || state.tables.stock[product_id] >= *pieces {
                     let changes = state.transactions.entry(id).or_default();
                     changes.stock.push((*product_id, -pieces));
@@ -243,7 +243,7 @@ impl Statements for SimulatedTransaction {
     }
 }
 
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

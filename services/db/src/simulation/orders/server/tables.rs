@@ -27,6 +27,8 @@ pub(crate) struct Tables {
     /// Fingerprint and order.
     pub(crate) keys: BTreeMap<(Uuid, String), (String, Uuid)>,
     pub(crate) events: Vec<LogMessage>,
+    /// The greatest id of each product's orders.
+    pub(crate) newest: BTreeMap<i32, Uuid>,
     /// Ids of orders in the order of their commits, with the number and the time of the commit.
     pub(crate) placed: Vec<(u64, Instant, Uuid)>,
     /// Commits that raise a token version: when, user, new version. A deactivation revokes all
@@ -102,6 +104,8 @@ impl Tables {
         }
         for order in changes.orders {
             self.placed.push((commit, now, order.id));
+            let newest = self.newest.entry(order.product_id).or_default();
+            *newest = order.id.max(*newest);
             if self.orders.insert(order.id, order).is_some() {
                 self.broken.push("two orders have one id".to_owned());
             }

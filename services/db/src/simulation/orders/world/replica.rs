@@ -15,6 +15,7 @@ use merch_logging::client::{
     rate_limit::{EventRateLimiter, EventRateLimits},
 };
 use simulator::Chance;
+use time::OffsetDateTime;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -30,7 +31,11 @@ use crate::{
     },
     store::{
         committer::{self, Queue},
-        place::{LivenessCheck, NewOrder, OrderOutcome, PlaceContext, PlaceOrders, place_batch},
+        place::{
+            NewOrder, OrderOutcome, PlaceContext, PlaceOrders, TimeLeft,
+            direct::{DirectOutcome, ProductsForSale, place_directly},
+            place_batch,
+        },
         transaction,
     },
 };
@@ -60,6 +65,7 @@ impl Process {
                 ..EventRateLimits::default()
             }),
             stock_lock: tokio::sync::Mutex::default(),
+            products: ProductsForSale::default(),
         };
         newest.into_iter().for_each(|id| store.ids.observe(id));
         let limit = NonZeroUsize::new(WRITES_PER_USER).expect("the limit is positive");
@@ -78,31 +84,54 @@ struct SimulatedStore {
     origin: Origin,
     rate_limiter: EventRateLimiter,
     stock_lock: tokio::sync::Mutex<()>,
+    products: ProductsForSale,
+}
+
+impl SimulatedStore {
+    fn place_context<'a>(
+        &'a self,
+        now: &'a (dyn Fn() -> OffsetDateTime + Sync),
+    ) -> PlaceContext<'a> {
+        PlaceContext {
+            ids: &self.ids,
+            origin: &self.origin,
+            rate_limiter: &self.rate_limiter,
+            products: &self.products,
+            now,
+        }
+    }
 }
 
 impl PlaceOrders for SimulatedStore {
+    async fn place_directly(
+        &self,
+        orders: &[&NewOrder],
+        time_left: TimeLeft<'_>,
+    ) -> Result<Vec<DirectOutcome>, Failure> {
+        let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
+        let _stock = self.stock_lock.lock().await;
+        let now = || world.clock(self.replica);
+        let connection = Connection(world.server.clone());
+        place_directly(&self.place_context(&now), &connection, orders, time_left).await
+    }
+
     async fn place(
         &self,
         orders: &[&NewOrder],
-        are_live: LivenessCheck<'_>,
+        time_left: TimeLeft<'_>,
     ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
         let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
         if world.server.has(Mutant::HangOnBatches) && orders.len() > 2 {
             return std::future::pending().await;
         }
         let _stock = self.stock_lock.lock().await;
-        let context = PlaceContext {
-            ids: &self.ids,
-            origin: &self.origin,
-            rate_limiter: &self.rate_limiter,
-            now: &|| world.clock(self.replica),
-        };
-        let (context, connection) = (&context, Connection(world.server.clone()));
+        let now = || world.clock(self.replica);
+        let (context, connection) = (&self.place_context(&now), Connection(world.server.clone()));
         let (started, attempts) = (Instant::now(), AtomicU32::new(0));
         let count = || attempts.fetch_add(1, Ordering::Relaxed);
         let result = transaction::write(&connection, |transaction| {
             count();
-            async move { place_batch(context, &*transaction, orders, are_live).await }
+            async move { place_batch(context, &*transaction, orders, time_left).await }
         })
         .await;
         world.check_attempts(orders, attempts.into_inner(), started);
