@@ -110,6 +110,17 @@ pub(super) struct History {
     pub(super) lines: Vec<String>,
 }
 
+/// Another order of the call is placed, and the outcome of this one is unknown.
+fn reply(outcome: OrderOutcome) -> Reply {
+    match outcome {
+        OrderOutcome::Refused(ErrorReason::DatabaseUnavailable) => {
+            Reply::Unknown("the database is unavailable".to_owned())
+        }
+        OrderOutcome::Refused(ErrorReason::Unspecified) => Reply::Unknown("Internal".to_owned()),
+        outcome => Reply::Outcome(outcome),
+    }
+}
+
 struct World {
     this: Weak<Self>,
     plan: Plan,
@@ -345,7 +356,7 @@ impl World {
         }
         match outcome {
             Ok(outcomes) if outcomes.len() == orders.len() => {
-                outcomes.into_iter().map(Reply::Outcome).collect()
+                outcomes.into_iter().map(reply).collect()
             }
             Ok(outcomes) => all(Reply::Unknown(format!("{} outcomes", outcomes.len()))),
             Err(Failure::Refused(reason)) => all(Reply::Refused(reason)),
