@@ -3,12 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use merch_contract::grpc::logging::v1::LogMessage;
 use sea_orm::DbErr;
 use time::OffsetDateTime;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
@@ -69,7 +73,14 @@ impl PlaceStatement for Connection {
                 // The client may be gone.
                 let _ = sender.send(placed);
             });
-            answer.await.unwrap_or_else(|_| Err(Failure::Unavailable(lost())))
+            let answer =
+                async { answer.await.unwrap_or_else(|_| Err(Failure::Unavailable(lost()))) };
+            if server.has(Mutant::RepeatLateCommit) {
+                let late = |_| Err(Failure::Retryable(lost()));
+                timeout(Duration::from_secs(5), answer).await.unwrap_or_else(late)
+            } else {
+                answer.await
+            }
         };
         let Conditions { lose_connections, lose_commits, .. } = server.state().conditions;
         let is_lost = server.chance.happens(lose_connections.max(lose_commits / 2.0));
