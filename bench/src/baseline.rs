@@ -150,6 +150,54 @@ impl Client for BareOrders {
     }
 }
 
+/// One order a transaction, as [`BareOrders`] places them.
+const PGBENCH_SCRIPT: &str = "\
+BEGIN;
+UPDATE products SET stock = stock - 1, version = version + 1 WHERE id = 1 AND stock >= 1;
+INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency,
+    status, created_at, version)
+SELECT gen_random_uuid(), id, 1, 1, 4999, 4999, 'CNY', 'placed', now(), 1
+FROM users WHERE username_key = 'buyer' || lpad(:client_id::text, 7, '0');
+INSERT INTO outbox (id, payload, created_at)
+VALUES (gen_random_uuid(), decode(repeat('07', 330), 'hex'), now());
+COMMIT;
+";
+
+/// Returns whether pgbench is installed.
+pub(crate) async fn has_pgbench() -> bool {
+    let output = Command::new("pgbench").arg("--version").output().await;
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Places orders with pgbench. Returns orders per second and the mean latency in milliseconds.
+pub(crate) async fn pgbench(url: &str, connections: usize, length: Duration) -> Result<(f64, f64)> {
+    let script = tempfile::NamedTempFile::new()?;
+    std::fs::write(script.path(), PGBENCH_SCRIPT)?;
+    let (connections, threads) = (connections.to_string(), connections.min(2).to_string());
+    let seconds = length.as_secs().max(1).to_string();
+    let output = Command::new("pgbench")
+        .args(["--no-vacuum", "--protocol", "prepared", "--client", &connections])
+        .args(["--jobs", &threads, "--time", &seconds, "--file"])
+        .arg(script.path())
+        .arg(url)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("pgbench cannot be started")?;
+    let (text, error) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "pgbench: {}: {}", output.status, error.trim());
+    pgbench_result(&text).with_context(|| format!("pgbench printed no rate: {text}"))
+}
+
+fn pgbench_result(text: &str) -> Option<(f64, f64)> {
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    Some((value("tps = ")?, value("latency average = ")?))
+}
+
 /// A response that the bare server repeats.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
@@ -270,4 +318,17 @@ pub(crate) async fn hash_rate(log2_n: u8, length: Duration) -> Result<f64> {
     })
     .await
     .context("the hashes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_pgbench_has_rate_and_latency() {
+        let text = "number of clients: 64\nlatency average = 38.695 ms\n\
+                    initial connection time = 60.1 ms\ntps = 1653.9 (without initial connection time)\n";
+        assert_eq!(pgbench_result(text), Some((1653.9, 38.695)));
+        assert_eq!(pgbench_result("nothing"), None);
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) enum Processes {
     One(u32),
     /// All with this working directory, such as PostgreSQL's.
     WorkingDirectory(PathBuf),
-    /// This program.
+    /// This program, and children such as pgbench that have ended.
     Own,
 }
 
@@ -54,7 +54,7 @@ impl Sample {
                 };
                 let stat = Stat::parse(&stat).with_context(|| format!("/proc/{pid}/stat"))?;
                 cpu += stat.own;
-                if matches!(processes, Processes::WorkingDirectory(_)) {
+                if !matches!(processes, Processes::One(_)) {
                     cpu += stat.children;
                 }
                 let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -47,6 +47,8 @@ pub(crate) enum Work {
         log_ins: usize,
     },
     LogIns,
+    /// Bare PostgreSQL and pgbench, with one order in a transaction.
+    Pgbench,
     /// Bare scrypt on all processors.
     Hashes,
     Journey,
@@ -261,9 +263,12 @@ impl Bench {
                 self.store.database.reset().await?;
                 let orders = self.order_clients(case, Target::Roles, false).await?;
                 let storm = self.log_in_clients(log_ins).await?;
-                let length = WARM_UP + self.options.length;
+                // Longer than the load of orders.
+                let length = WARM_UP * 2 + self.options.length;
                 let storm = tokio::spawn(load::closed(storm, length));
-                let mut measured = self.drive(case, repeat, orders, self.whole_store()?).await?;
+                // The outbox is seldom empty meanwhile.
+                let watched = Watched { shipped: None, ..self.whole_store()? };
+                let mut measured = self.drive(case, repeat, orders, watched).await?;
                 let (_, meter) = storm.await??;
                 measured.push(Measurement {
                     case: "log-ins beside orders".to_owned(),
@@ -277,6 +282,25 @@ impl Bench {
                     ..Measurement::default()
                 });
                 Ok(measured)
+            }
+            Work::Pgbench => {
+                self.store.baseline.truncate_outbox().await?;
+                self.store.baseline.reset().await?;
+                let watched = Watched {
+                    groups: self.groups(&["postgres", "load"])?,
+                    counted: Some(&self.store.baseline),
+                    shipped: None,
+                };
+                let before = watched.before().await?;
+                let (url, length) = (self.store.baseline_url(), self.options.length);
+                let (rate, mean) = baseline::pgbench(&url, case.connections, length).await?;
+                let seconds = length.as_secs().max(1) as f64;
+                let operations = (rate * seconds).round() as u64;
+                let meter = Meter { operations, seconds, ..Meter::default() };
+                let measured = watched.after(&before, &meter, case.measurement(repeat)).await?;
+                // It prints no percentiles.
+                let latency = Latency { mean, ..Latency::default() };
+                Ok(vec![Measurement { latency, rate, ..measured }])
             }
             Work::LogIns => {
                 let clients = self.log_in_clients(case.connections).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::{
-    baseline::{BareServer, Recorded},
+    baseline::{self, BareServer, Recorded},
     cpu::Sample,
     database::CHUNK,
     load::{self, Latency},
@@ -76,8 +76,8 @@ impl Name {
     pub(crate) async fn run(self, bench: &mut Bench) -> Result<Scenario> {
         match self {
             Self::Orders => orders(bench).await,
-            Self::ThreeProducts => products(bench, "three-products", 3).await,
-            Self::ManyProducts => products(bench, "many-products", MANY_PRODUCTS).await,
+            Self::ThreeProducts => products(bench, "three-products", "3", 3).await,
+            Self::ManyProducts => products(bench, "many-products", "10,000", MANY_PRODUCTS).await,
             Self::Keyed => keyed(bench).await,
             Self::Journey => journey(bench).await,
             Self::Catalogue => catalogue(bench).await,
@@ -107,13 +107,18 @@ async fn orders(bench: &mut Bench) -> Result<Scenario> {
     let mut scenario = scenario(
         "orders",
         "Orders of one product. A run ends when all events are on the topic. The baseline is bare \
-         PostgreSQL with one order a transaction, and with 64.",
+         PostgreSQL with one order a transaction, and with 64, through the driver of db; and \
+         pgbench, if it is installed.",
     );
     let (many, connections) = (bench.many(), bench.options.connections.clone());
     let repeats = bench.options.repeats;
+    let has_pgbench = baseline::has_pgbench().await;
     let mut cases = Vec::new();
     for connections in &connections {
         cases.push(Case::new("orders", *connections, ORDERS));
+        if has_pgbench {
+            cases.push(Case::new("pgbench", *connections, Work::Pgbench));
+        }
         cases.push(Case::new("bare, 1 a transaction", *connections, BARE));
     }
     let embedded = Work::Orders { target: Target::Embedded, keyed: false };
@@ -127,8 +132,11 @@ async fn orders(bench: &mut Bench) -> Result<Scenario> {
             64 => Some(8.0),
             _ => None,
         };
-        let bare = format!("bare, 1 a transaction @{connections}");
-        scenario.add_ratio(&format!("orders @{connections}"), &bare, target);
+        let orders = format!("orders @{connections}");
+        scenario.add_ratio(&orders, &format!("pgbench @{connections}"), target);
+        // The target is that of pgbench.
+        let target = target.filter(|_| !has_pgbench);
+        scenario.add_ratio(&orders, &format!("bare, 1 a transaction @{connections}"), target);
     }
     let orders = format!("orders @{many}");
     let most = connections.iter().copied().max().unwrap_or(many);
@@ -195,8 +203,8 @@ async fn count_round_trips(
     bench.store.restart_db(None).await
 }
 
-async fn products(bench: &mut Bench, name: &str, products: i32) -> Result<Scenario> {
-    let about = format!("Orders of {products} products, each as likely as the others.");
+async fn products(bench: &mut Bench, name: &str, count: &str, products: i32) -> Result<Scenario> {
+    let about = format!("Orders of {count} products, each as likely as the others.");
     let mut scenario = scenario(name, &about);
     let many = bench.many();
     let cases = [

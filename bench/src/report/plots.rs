@@ -135,7 +135,7 @@ fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<String> {
                 .draw_series(points().map(|point| Circle::new(point, 3, colour.filled())))
                 .map_err(failed)?;
         }
-        legend(&mut chart)?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present().map_err(failed)?;
     }
     Ok(svg)
@@ -190,20 +190,23 @@ fn bars(title: &str, cases: &[(String, BTreeMap<&'static str, f64>)]) -> Result<
         for name in names.collect::<Vec<_>>() {
             area.draw(&name).map_err(failed)?;
         }
-        legend(&mut chart)?;
+        legend(&mut chart, SeriesLabelPosition::UpperRight)?;
         area.present().map_err(failed)?;
     }
     Ok(svg)
 }
 
-fn legend<'a, X, Y>(chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>) -> Result<()>
+fn legend<'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    position: SeriesLabelPosition,
+) -> Result<()>
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(position)
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(failed)
