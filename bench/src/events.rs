@@ -32,7 +32,7 @@ const TOPIC: &str = "log-channel";
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends events over this number of streams, at `rate` events per second over all of them, or as
-/// fast as they are acknowledged. A latency is that of a request, from the time when it was due to
+/// fast as Kafka stores them. A latency is that of a request, from the time when it was due to
 /// its acknowledgement by Kafka.
 pub(crate) async fn stream(
     logging: SocketAddr,
