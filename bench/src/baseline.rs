@@ -154,8 +154,8 @@ impl Client for BareOrders {
 const PGBENCH_SCRIPT: &str = "\
 BEGIN;
 UPDATE products SET stock = stock - 1, version = version + 1 WHERE id = 1 AND stock >= 1;
-INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents, total_price_cents, currency,
-    status, created_at, version)
+INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents, total_price_cents,
+    currency, status, created_at, version)
 SELECT gen_random_uuid(), id, 1, 1, 4999, 4999, 'CNY', 'placed', now(), 1
 FROM users WHERE username_key = 'buyer' || lpad(:client_id::text, 7, '0');
 INSERT INTO outbox (id, payload, created_at)
@@ -327,7 +327,8 @@ mod tests {
     #[test]
     fn output_of_pgbench_has_rate_and_latency() {
         let text = "number of clients: 64\nlatency average = 38.695 ms\n\
-                    initial connection time = 60.1 ms\ntps = 1653.9 (without initial connection time)\n";
+                    initial connection time = 60.1 ms\n\
+                    tps = 1653.9 (without initial connection time)\n";
         assert_eq!(pgbench_result(text), Some((1653.9, 38.695)));
         assert_eq!(pgbench_result("nothing"), None);
     }

@@ -203,10 +203,11 @@ impl Database {
                  || substr(md5(milliseconds::text), 4, 15) AS uuid), \
                  user_id, product, 1, 4999, 4999, 'CNY', 'placed', \
                  to_timestamp(milliseconds / 1000.0), 1 \
-                 FROM (SELECT numbered.id AS user_id, CAST(1 + o.number % 3 AS integer) AS product, \
+                 FROM (SELECT numbered.id AS user_id, \
+                 CAST(1 + o.number % 3 AS integer) AS product, \
                  CAST(extract(epoch FROM now()) * 1000 AS bigint) - 200 * ({orders} - o.number) \
                  AS milliseconds \
-                 FROM generate_series({first}, {end} - 1) AS o (number) \
+                 FROM generate_series(CAST({first} AS bigint), {end} - 1) AS o (number) \
                  JOIN numbered ON numbered.number = o.number * 7919 \
                  % (SELECT count(*) FROM numbered)) AS new"
             ))

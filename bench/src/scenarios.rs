@@ -37,6 +37,8 @@ const PIECES: i32 = 500;
 /// The name of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Name {
+    /// No requests
+    Idle,
     /// Orders of one product, beside bare PostgreSQL and the embedded store
     Orders,
     /// Orders of three products
@@ -55,8 +57,6 @@ pub(crate) enum Name {
     Events,
     /// 10,000 buyers want 500 pieces within one second
     Rush,
-    /// No requests
-    Idle,
     /// Orders and lists before and after 10,000,000 orders; not part of `all`
     Growth,
     /// All of them but `growth`

@@ -10,7 +10,8 @@ pub(super) const PROCESSES: [&str; 8] =
 pub(super) fn of(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "{} cores ({}), {} MiB, Linux {}; {} s a measurement, {} repeats, hash cost {}, revision {}\n",
+        "{} cores ({}), {} MiB, Linux {}; {} s a measurement, {} repeats, hash cost {}, \
+         revision {}\n",
         machine.cores,
         machine.processor,
         machine.memory_mib,
