@@ -69,12 +69,17 @@ pub(super) fn measurements(scenario: &Scenario, cores: usize) -> Rows {
             Spread::of(&values).unwrap_or_default()
         };
         let median = |value: &dyn Fn(&Measurement) -> f64| significant(spread(value).median);
+        // pgbench and hashes have no percentiles.
+        let has_latency = measurements.iter().any(|it| it.latency.max > 0.0);
+        let latency = |value: &dyn Fn(&Measurement) -> f64| {
+            if has_latency { median(value) } else { String::new() }
+        };
         let mut row = vec![
             key,
             spread(&|it| it.rate).to_string(),
-            median(&|it| it.latency.p50),
-            median(&|it| it.latency.p99),
-            median(&|it| it.latency.p999),
+            latency(&|it| it.latency.p50),
+            latency(&|it| it.latency.p99),
+            latency(&|it| it.latency.p999),
         ];
         let has_drain = measurements.iter().any(|it| it.drain_seconds.is_some());
         let drain = median(&|it| it.drain_seconds.unwrap_or(0.0));
