@@ -1,6 +1,7 @@
 //! Connections to PostgreSQL or SQLite: pools, transactions, and the migration of the schema.
 
 mod connection;
+mod connector;
 mod location;
 mod password;
 mod pool;

@@ -5,20 +5,14 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use merch_chassis::StartError;
 use sea_orm::{
     DbErr, RuntimeErr,
-    sqlx::{
-        self,
-        postgres::{PgConnectOptions, PgPool},
-    },
+    sqlx::{self, postgres::PgConnectOptions},
 };
 use tokio::{sync::Mutex, time::Instant};
 use zeroize::Zeroizing;
@@ -31,7 +25,6 @@ const SAME_PASSWORD_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Password {
     file: PathBuf,
     options: PgConnectOptions,
-    pool: OnceLock<PgPool>,
     timeout: Duration,
     current: Mutex<Zeroizing<String>>,
     generation: AtomicU64,
@@ -58,7 +51,6 @@ impl Password {
         Ok(Self {
             file,
             options,
-            pool: OnceLock::new(),
             timeout,
             current: Mutex::new(current),
             generation: AtomicU64::new(0),
@@ -67,10 +59,6 @@ impl Password {
 
     pub(super) async fn options(&self) -> PgConnectOptions {
         self.options.clone().password(&self.current.lock().await)
-    }
-
-    pub(super) fn set_pool(&self, pool: &PgPool) {
-        let _ = self.pool.set(pool.clone());
     }
 
     pub(super) fn retry(&self) -> PasswordRetry<'_> {
@@ -90,9 +78,6 @@ impl Password {
                     file = %self.file.display(),
                     "reloaded the changed database password"
                 );
-                if let Some(pool) = self.pool.get() {
-                    pool.set_connect_options(self.options.clone().password(&found));
-                }
                 *current = found;
                 self.generation.fetch_add(1, Ordering::Release);
             }

@@ -3,11 +3,12 @@ use std::{sync::Arc, time::Duration};
 use merch_chassis::StartError;
 use sea_orm::sqlx::{
     self, ConnectOptions as _, Connection as _,
-    postgres::{PgConnectOptions, PgConnection, PgPoolOptions},
+    postgres::{PgConnectOptions, PgConnection},
 };
 
 use super::{
     connection::Connection,
+    connector::Connector,
     password::{self, Password},
     pool::{Pool, Pooler},
     postgres_pool::PostgresPool,
@@ -15,12 +16,6 @@ use super::{
     start_retry::StartRetry,
 };
 
-/// Below the idle timeouts of cloud firewalls and load balancers (350 s and more), which drop
-/// connections silently.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Limits the age of a connection, so that it eventually uses a moved address or a changed
-/// password.
-const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Connection, StartError> {
@@ -34,27 +29,8 @@ pub(super) async fn open(options: PgConnectOptions, pool: &Pool) -> Result<Conne
     };
     let options = probe(options, password.as_deref(), pool).await?;
 
-    // The rest of `acquire_timeout` is for replacing a dead connection.
-    let timeout = pool.acquire_timeout / 3;
-    let connections = PgPoolOptions::new()
-        .max_connections(pool.connections.max(1))
-        .min_connections(1)
-        .acquire_timeout(pool.acquire_timeout)
-        .idle_timeout(IDLE_TIMEOUT)
-        .max_lifetime(MAX_LIFETIME)
-        // sqlx's own check has no time limit.
-        .test_before_acquire(false)
-        // Behind a pooler, BEGIN is the liveness check.
-        .before_acquire(move |connection, _| {
-            Box::pin(
-                async move { if pooled { Ok(true) } else { is_alive(connection, timeout).await } },
-            )
-        })
-        .connect_lazy_with(options);
-    if let Some(password) = &password {
-        password.set_pool(&connections);
-    }
-    Ok(Connection::postgres(PostgresPool::new(connections, pool), password))
+    let connector = Connector { options, password: password.clone() };
+    Ok(Connection::postgres(PostgresPool::new(connector, pool), password))
 }
 
 /// sqlx caches 100 prepared statements per connection, more than the store has.
@@ -76,13 +52,6 @@ fn pooler_options(options: PgConnectOptions) -> Result<PgConnectOptions, StartEr
         )));
     }
     Ok(options.application_name("merch-db").disable_statement_logging().extra_float_digits(None))
-}
-
-async fn is_alive(connection: &mut PgConnection, timeout: Duration) -> Result<bool, sqlx::Error> {
-    tokio::time::timeout(timeout, connection.ping())
-        .await
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map(|()| true)
 }
 
 /// Makes one connection, checks the server, and returns the options. The pool itself would only

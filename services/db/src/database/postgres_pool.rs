@@ -1,7 +1,7 @@
 //! A pool of PostgreSQL connections with a time limit for their return.
 //!
-//! sea-orm's pool is not used: sqlx pings a dropped connection without a time limit
-//! (`PoolConnection::return_to_pool`), so a frozen one occupies its slot for ever.
+//! sqlx's pool is not used: it pings a connection before and after each use, and without a time
+//! limit when it is returned, so a frozen one occupies its slot for ever.
 //!
 //! A transaction pooler (PgBouncer with `pool_mode=transaction`) allows no named statements, no
 //! session settings, and no statement outside a transaction:
@@ -12,30 +12,34 @@
 //!   switch the server connection. Hence single statements run in a transaction, too.
 //! - BEGIN and the time limits (SET LOCAL) are one message.
 
-use std::{
-    ops::{Deref, DerefMut},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use deadpool::managed::{self, Object, PoolError, QueueMode, WeakPool};
 use sea_orm::{
     ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
     sqlx::{
-        self, AssertSqlSafe, Executor as _,
-        pool::PoolConnection,
-        postgres::{PgPool, Postgres},
+        self, AssertSqlSafe, Connection as _, Executor as _,
+        postgres::{PgConnection, Postgres},
     },
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
 
-use super::pool::{Pool, Pooler};
+use super::{
+    connector::{Connector, IDLE_TIMEOUT, PooledConnection},
+    pool::{Pool, Pooler},
+};
+
+const CLOSE_IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(super) struct PostgresPool {
-    pool: PgPool,
+    pool: managed::Pool<Connector>,
     begin: Arc<str>,
     is_pooled: bool,
+    acquire_timeout: Duration,
+    /// Limits a ping, and a BEGIN that is one.
+    ping_timeout: Duration,
     begin_timeout: Duration,
     release_timeout: Duration,
 }
@@ -46,53 +50,80 @@ pub(super) struct Session {
     persistent: bool,
 }
 
-/// When dropped, a task rolls back if needed, and returns the connection within a time limit or
-/// closes it.
+/// When dropped, returns the connection. If a statement or a transaction is open, a task ends it
+/// first, within a time limit, or closes the connection.
 struct Borrowed {
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Object<Connector>>,
     /// Whether BEGIN was sent and neither COMMIT nor ROLLBACK was answered.
     in_transaction: bool,
+    /// Whether a statement was sent and not answered.
+    in_statement: bool,
+    is_broken: bool,
     release_timeout: Duration,
 }
 
 const BORROWED: &str = "a borrowed connection exists until it is dropped";
 
-impl Deref for Borrowed {
-    type Target = sqlx::PgConnection;
-
-    fn deref(&self) -> &Self::Target {
-        self.connection.as_ref().expect(BORROWED)
+impl Borrowed {
+    fn begin_statement(&mut self) -> &mut PgConnection {
+        self.in_statement = true;
+        &mut self.pooled().connection
     }
-}
 
-impl DerefMut for Borrowed {
-    fn deref_mut(&mut self) -> &mut Self::Target {
+    fn pooled(&mut self) -> &mut PooledConnection {
         self.connection.as_mut().expect(BORROWED)
+    }
+
+    fn end_statement<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        self.in_statement = false;
+        self.is_broken |= result.as_ref().is_err_and(is_of_a_broken_connection);
+        result
+    }
+
+    async fn begin(&mut self, sql: Arc<str>) -> Result<(), sqlx::Error> {
+        self.in_transaction = true;
+        let begun = self.begin_statement().execute(AssertSqlSafe(sql)).await;
+        self.end_statement(begun).map(|_| ())
+    }
+
+    async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        let answer = self.begin_statement().ping().await;
+        self.end_statement(answer)
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                drop(runtime.spawn(release(connection, self.in_transaction, self.release_timeout)))
+        if self.is_broken {
+            drop(Object::take(connection));
+        } else if self.in_transaction || self.in_statement {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(release(
+                    connection,
+                    self.in_transaction,
+                    self.release_timeout,
+                ))),
+                Err(_) => drop(Object::take(connection)),
             }
-            Err(_) => drop(connection.detach()),
         }
     }
 }
 
-async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool, limit: Duration) {
-    if in_transaction {
-        let rolled_back = tokio::time::timeout(limit, connection.execute("ROLLBACK")).await;
-        if !matches!(rolled_back, Ok(Ok(_))) {
-            drop(connection.detach());
-            return;
+async fn release(mut connection: Object<Connector>, in_transaction: bool, limit: Duration) {
+    let ending = async {
+        if in_transaction {
+            connection.connection.execute("ROLLBACK").await.map(|_| ())
+        } else {
+            connection.connection.ping().await
         }
+    };
+    let ended = tokio::time::timeout(limit, ending).await;
+    if matches!(ended, Ok(Ok(()))) {
+        return;
     }
-    // Equivalent to dropping it, except that cancelling closes the connection and frees its slot.
-    if tokio::time::timeout(limit, connection.return_to_pool()).await.is_err() {
+    drop(Object::take(connection));
+    if ended.is_err() {
         tracing::warn!(
             ?limit,
             "closed a database connection that did not answer when it was returned to the pool"
@@ -101,7 +132,13 @@ async fn release(mut connection: PoolConnection<Postgres>, in_transaction: bool,
 }
 
 impl PostgresPool {
-    pub(super) fn new(pool: PgPool, limits: &Pool) -> Self {
+    pub(super) fn new(connector: Connector, limits: &Pool) -> Self {
+        let pool = managed::Pool::builder(connector)
+            .max_size(limits.connections.max(1) as usize)
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("a pool without time limits needs no runtime");
+        tokio::spawn(close_idle(pool.weak()));
         let is_pooled = limits.pooler == Some(Pooler::Transaction);
         let begin = if is_pooled {
             format!(
@@ -115,76 +152,120 @@ impl PostgresPool {
             "BEGIN".to_owned()
         };
         // Behind a pooler, BEGIN waits for a server connection, and a ping may take as long as a
-        // transaction.
-        let (begin_timeout, release_timeout) = if is_pooled {
-            (limits.acquire_timeout, limits.transaction_timeout)
+        // transaction. Otherwise there is time left for replacing dead connections.
+        let (ping_timeout, begin_timeout, release_timeout) = if is_pooled {
+            (limits.acquire_timeout, limits.acquire_timeout, limits.transaction_timeout)
         } else {
-            (limits.transaction_timeout, limits.acquire_timeout)
+            (limits.acquire_timeout / 3, limits.transaction_timeout, limits.acquire_timeout)
         };
-        Self { pool, begin: begin.into(), is_pooled, begin_timeout, release_timeout }
+        Self {
+            pool,
+            begin: begin.into(),
+            is_pooled,
+            acquire_timeout: limits.acquire_timeout,
+            ping_timeout,
+            begin_timeout,
+            release_timeout,
+        }
     }
 
+    /// Returns a connection for single statements.
     pub(super) async fn session(&self) -> Result<Session, DbErr> {
         if self.is_pooled {
             return self.begin().await;
         }
-        let connection = self.acquire().await.map_err(connect)?;
-        Ok(Session { connection: Mutex::new(connection), persistent: true })
+        let borrowed = within(self.acquire_timeout, self.acquire_alive(None)).await?;
+        Ok(Session { connection: Mutex::new(borrowed), persistent: true })
     }
 
-    /// Behind a pooler, BEGIN is also the liveness check: it changes nothing, so another connection
-    /// may repeat it.
     pub(super) async fn begin(&self) -> Result<Session, DbErr> {
-        let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
-        tokio::time::timeout(self.begin_timeout, self.begin_on_any()).await.unwrap_or_else(late)
+        let begin = self.acquire_alive(Some(&self.begin));
+        let borrowed = within(self.begin_timeout, begin).await?;
+        Ok(Session { connection: Mutex::new(borrowed), persistent: !self.is_pooled })
     }
 
-    async fn begin_on_any(&self) -> Result<Session, DbErr> {
-        let mut attempts =
-            if self.is_pooled { self.pool.options().get_max_connections() } else { 0 };
+    /// Closes connections that died in the pool. `begin` is also the ping: it changes nothing, so
+    /// another connection may repeat it.
+    async fn acquire_alive(&self, begin: Option<&Arc<str>>) -> Result<Borrowed, DbErr> {
         loop {
-            match self.begin_on_one().await {
-                Ok(connection) => {
-                    return Ok(Session {
-                        connection: Mutex::new(connection),
-                        persistent: !self.is_pooled,
-                    });
+            let mut borrowed = self.acquire().await.map_err(connect)?;
+            let pooled = borrowed.pooled();
+            let (is_new, needs_ping) = (pooled.is_new(), pooled.needs_ping());
+            let checking = async {
+                match begin {
+                    Some(begin) => borrowed.begin(Arc::clone(begin)).await,
+                    None if needs_ping => borrowed.ping().await,
+                    None => Ok(()),
                 }
-                Err(error) if attempts > 0 && is_of_a_dead_connection(&error) => {
-                    tracing::debug!(%error, "closed a dead connection to the pooler");
-                    attempts -= 1;
+            };
+            let checked = tokio::time::timeout(self.ping_timeout, checking).await;
+            match checked.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                Ok(()) => return Ok(borrowed),
+                Err(error) if is_new => return Err(connect(error)),
+                Err(error) => {
+                    tracing::debug!(%error, "closed a dead database connection");
+                    borrowed.is_broken = true;
                 }
-                Err(error) => return Err(connect(error)),
             }
         }
     }
 
-    async fn begin_on_one(&self) -> Result<Borrowed, sqlx::Error> {
-        let mut connection = self.acquire().await?;
-        connection.in_transaction = true;
-        connection.execute(AssertSqlSafe(self.begin.clone())).await?;
-        Ok(connection)
-    }
-
     async fn acquire(&self) -> Result<Borrowed, sqlx::Error> {
-        let connection = self.pool.acquire().await?;
+        let connection = tokio::time::timeout(self.acquire_timeout, self.pool.get())
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?
+            .map_err(|error| match error {
+                PoolError::Backend(error) => error,
+                PoolError::Closed => sqlx::Error::PoolClosed,
+                PoolError::Timeout(_)
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(_) => sqlx::Error::PoolTimedOut,
+            })?;
         Ok(Borrowed {
             connection: Some(connection),
             in_transaction: false,
+            in_statement: false,
+            is_broken: false,
             release_timeout: self.release_timeout,
         })
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        let idle = self.pool.retain(|_, _| false).removed;
+        self.pool.close();
+        for connection in idle {
+            if let Err(error) = connection.connection.close().await {
+                tracing::debug!(%error, "failed to close a database connection");
+            }
+        }
     }
 }
 
-/// The pooler closed it, or a server that shuts down (`admin_shutdown`, `crash_shutdown`).
-fn is_of_a_dead_connection(error: &sqlx::Error) -> bool {
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let late = |_| Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
+/// Ends when the pool does.
+async fn close_idle(pool: WeakPool<Connector>) {
+    loop {
+        tokio::time::sleep(CLOSE_IDLE_INTERVAL).await;
+        let Some(pool) = pool.upgrade() else { return };
+        drop(pool.retain(|_, metrics| metrics.last_used() < IDLE_TIMEOUT));
+    }
+}
+
+/// The pooler closed it, or a server that shuts down (`admin_shutdown`, `crash_shutdown`) or ends
+/// an idle session (`idle_in_transaction_session_timeout`).
+fn is_of_a_broken_connection(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        sqlx::Error::Database(error) => {
+            matches!(error.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }
 }
@@ -213,34 +294,31 @@ impl Session {
     }
 
     pub(super) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.query(statement)
-            .execute(&mut **self.connection.lock().await)
-            .await
-            .map(ExecResult::from)
-            .map_err(exec)
+        let mut connection = self.connection.lock().await;
+        let executed = self.query(statement).execute(connection.begin_statement()).await;
+        connection.end_statement(executed).map(ExecResult::from).map_err(exec)
     }
 
     pub(super) async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.connection
-            .lock()
-            .await
-            .execute(AssertSqlSafe(sql))
-            .await
-            .map(ExecResult::from)
-            .map_err(exec)
+        let mut connection = self.connection.lock().await;
+        let executed = connection.begin_statement().execute(AssertSqlSafe(sql)).await;
+        connection.end_statement(executed).map(ExecResult::from).map_err(exec)
     }
 
     pub(super) async fn query_one(
         &self,
         statement: Statement,
     ) -> Result<Option<QueryResult>, DbErr> {
-        let row = self.query(statement).fetch_optional(&mut **self.connection.lock().await).await;
-        row.map(|row| row.map(QueryResult::from)).map_err(query)
+        let mut connection = self.connection.lock().await;
+        let row = self.query(statement).fetch_optional(connection.begin_statement()).await;
+        connection.end_statement(row).map(|row| row.map(QueryResult::from)).map_err(query)
     }
 
     pub(super) async fn query_all(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let rows = self.query(statement).fetch_all(&mut **self.connection.lock().await).await;
-        rows.map(|rows| rows.into_iter().map(QueryResult::from).collect()).map_err(query)
+        let mut connection = self.connection.lock().await;
+        let rows = self.query(statement).fetch_all(connection.begin_statement()).await;
+        let rows = connection.end_statement(rows).map_err(query)?;
+        Ok(rows.into_iter().map(QueryResult::from).collect())
     }
 
     pub(super) async fn commit(self) -> Result<(), DbErr> {
@@ -254,7 +332,8 @@ impl Session {
     async fn end(self, sql: &'static str) -> Result<(), DbErr> {
         let mut connection = self.connection.into_inner();
         if connection.in_transaction {
-            connection.execute(sql).await.map_err(query)?;
+            let ended = connection.begin_statement().execute(sql).await;
+            connection.end_statement(ended).map_err(query)?;
             connection.in_transaction = false;
         }
         Ok(())
