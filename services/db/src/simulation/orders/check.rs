@@ -63,6 +63,7 @@ impl Era<'_> {
         known_keys_are_replayed(self, broken);
         revoked_tokens_place_nothing(self, &orders, broken);
         ids_follow_the_commits(self.tables, broken);
+        ids_follow_the_responses(self, broken);
     }
 }
 
@@ -368,6 +369,38 @@ fn ids_follow_the_commits(tables: &Tables, broken: &mut Vec<String>) {
                 ));
             }
             newest = newest.max(Some((*id, *commit)));
+        }
+    }
+}
+
+/// An order that is requested after the response to another one has a greater id, also of another
+/// product.
+fn ids_follow_the_responses(era: &Era<'_>, broken: &mut Vec<String>) {
+    let placed = era.calls.iter().filter_map(|call| match &call.reply {
+        Reply::Outcome(OrderOutcome::Placed(order))
+            if era.tables.orders.contains_key(&order.id) =>
+        {
+            Some((call, order.id))
+        }
+        Reply::Outcome(_) | Reply::Refused(_) | Reply::Unknown(_) => None,
+    });
+    let mut by_response: Vec<(&Call, Uuid)> = placed.collect();
+    let mut by_request = by_response.clone();
+    by_response.sort_by_key(|(call, _)| call.answered);
+    by_request.sort_by_key(|(call, _)| call.invoked);
+    let (mut earlier, mut newest) = (by_response.into_iter().peekable(), None);
+    for (call, id) in by_request {
+        while let Some((other, greater)) =
+            earlier.next_if(|(other, _)| other.answered < call.invoked)
+        {
+            newest = newest.max(Some((greater, &other.id)));
+        }
+        if let Some((greater, other)) = newest.filter(|(greater, _)| id < *greater) {
+            broken.push(format!(
+                "order {id} of {} has a smaller id than {greater} of {other}, which was answered \
+                 before",
+                call.id
+            ));
         }
     }
 }

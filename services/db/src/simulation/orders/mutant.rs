@@ -74,6 +74,8 @@ simulator::mutants! {
         InventStockDirectly,
         /// The direct statement does not compare the ids with the newest order.
         TrustTheClockDirectly,
+        /// The direct statement compares ids with those of the same product only.
+        CompareIdsOfProduct,
         /// The direct statement ignores that another transaction has stored one of the keys.
         RaceKeysDirectly,
         /// The direct statement writes no events.

@@ -202,8 +202,9 @@ async fn all<T: FromQueryResult>(
 /// - `callers`, then `locked`: the locks of a transaction, in its order.
 /// - `valid`: the orders with a valid token, a new key, time left, and the price of the product. A
 ///   key that another process inserts meanwhile violates the primary key.
-/// - `taken`: the products with enough pieces. `newest_order` is that of the locked row, unlike the
-///   statement's snapshot: ids follow the commits, although the clocks of two processes differ.
+/// - `taken`: the products with enough pieces. Ids follow the commits, although the clocks of two
+///   processes differ: they are greater than those of the snapshot, and than `newest_order`, which
+///   is that of the locked row.
 ///
 /// `$1` the time, `$2` and `$3` the least and the greatest id, then the columns of `o`.
 const PLACE: &str = "
@@ -241,6 +242,7 @@ const PLACE: &str = "
         FROM (SELECT product_id, sum(quantity) AS pieces FROM valid GROUP BY product_id) v
         WHERE products.id = v.product_id AND stock >= v.pieces
             AND (newest_order IS NULL OR newest_order < $2)
+            AND NOT EXISTS (SELECT 1 FROM orders WHERE id >= $2)
         RETURNING products.id
     ), placed AS (
         INSERT INTO orders (id, user_id, product_id, quantity, unit_price_cents,

@@ -120,15 +120,18 @@ async fn execute(
     if server.commit(transaction.id) { placed } else { Err(Failure::Unavailable(lost())) }
 }
 
-/// As [`PLACE`](crate::store::place::sql) does: the keys are read before the locks, the rest of
-/// locked rows.
+/// As [`PLACE`](crate::store::place::sql) does: the keys and the newest order are read before the
+/// locks, the rest of locked rows.
 async fn write(
     transaction: &SimulatedTransaction,
     candidates: Vec<Candidate>,
 ) -> Result<HashSet<Uuid>, Failure> {
     let server = &transaction.server;
-    let known: BTreeSet<(Uuid, String)> =
-        server.read(|tables| tables.keys.keys().cloned().collect());
+    let (known, newest) = server.read(|tables| {
+        let known: BTreeSet<(Uuid, String)> = tables.keys.keys().cloned().collect();
+        (known, tables.orders.keys().max().copied())
+    });
+    let newest = newest.filter(|_| !server.has(Mutant::CompareIdsOfProduct));
     let callers: BTreeSet<Uuid> = candidates.iter().map(|it| it.model.user_id).collect();
     for caller in &callers {
         transaction.lock(Row::User(*caller), Lock::Shared).await?;
@@ -157,7 +160,7 @@ async fn write(
     let first = candidates.iter().map(|it| it.model.id).min();
     server.read(|tables| {
         pieces.retain(|product, pieces| {
-            let is_newest = tables.newest.get(product).copied() < first;
+            let is_newest = tables.newest.get(product).copied().max(newest) < first;
             (tables.stock[product] >= *pieces || server.has(Mutant::InventStockDirectly))
                 && (is_newest || server.has(Mutant::TrustTheClockDirectly))
         });
