@@ -121,7 +121,7 @@ async fn examples_outside_schemas_are_valid() {
     let etag = at("/paths/~1books/post/responses/201/headers/ETag/example");
     let book: Book = serde_json::from_value(example.clone()).expect("the type holds it");
     *server.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
-        body: book,
+        body: book.into(),
         location: "/books/1".to_owned(),
         etag: etag.as_str().expect("text").to_owned(),
     });
@@ -146,7 +146,7 @@ async fn links_resolve_to_operations_and_values() {
     let mut added = book();
     added.id = "0198c0de-7e57-7000-8000-00000000abcd".parse().expect("an id");
     *server.library.add.lock().expect("a lock") = Some(AddBookResponse::Created {
-        body: added,
+        body: added.into(),
         location: "/books/1".to_owned(),
         etag: "\"1\"".to_owned(),
     });

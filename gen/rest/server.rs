@@ -181,7 +181,7 @@ pub enum GreetResponse {
     /// The greeting.
     Ok {
         /// The body, `application/json`.
-        body: Greeting,
+        body: runtime::Encoded<Greeting>,
     },
 }
 
@@ -191,7 +191,7 @@ pub enum RegisterResponse {
     /// The new user.
     Created {
         /// The body, `application/json`.
-        body: User,
+        body: runtime::Encoded<User>,
         /// The URI reference of the new resource, relative to this server.
         location: String,
         /// The entity tag of the resource, derived from its version.
@@ -200,44 +200,44 @@ pub enum RegisterResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Another user has this value. Nothing was changed. `code` is `sid_taken`, `username_taken` or `email_taken`.
     Conflict {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The new password is one of the most common ones, or it is the user's own sid, username or email. Nothing was changed. `code` is `guessable_password`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// There were too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -249,46 +249,46 @@ pub enum LogInResponse {
     /// A token. Send it as `Authorization: Bearer …`.
     Ok {
         /// The body, `application/json`.
-        body: AccessToken,
+        body: runtime::Encoded<AccessToken>,
     },
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Wrong username or password. `code` is `invalid_credentials`.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// There were too many wrong passwords for this account, or too many log-ins or registrations from this client address. `code` is `too_many_attempts`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -302,26 +302,26 @@ pub enum LogOutResponse {
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -333,7 +333,7 @@ pub enum GetUserResponse {
     /// The user.
     Ok {
         /// The body, `application/json`.
-        body: User,
+        body: runtime::Encoded<User>,
         /// The entity tag of the resource, derived from its version.
         etag: String,
     },
@@ -345,29 +345,29 @@ pub enum GetUserResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -381,36 +381,36 @@ pub enum DeactivateUserResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -422,63 +422,63 @@ pub enum UpdateUserResponse {
     /// The updated user.
     Ok {
         /// The body, `application/json`.
-        body: User,
+        body: runtime::Encoded<User>,
         /// The entity tag of the resource, derived from its version.
         etag: String,
     },
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Another user has this value. Nothing was changed. `code` is `sid_taken`, `username_taken` or `email_taken`.
     Conflict {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// No entity tag in `If-Match` matches the user's current version. Nothing was changed. `code` is `version_mismatch`.
     PreconditionFailed {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The request exceeds a limit. Nothing was changed. `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords for the account, or too many changes of names or passwords from the client's address. The second means that the user has too many changes in progress, or made too many within a minute. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -492,56 +492,56 @@ pub enum ChangePasswordResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// Wrong current password. Nothing was changed. `code` is `wrong_password`.
     Forbidden {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The user does not exist or is not the caller. `code` is `user_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The new password is one of the most common ones, or it is the user's own sid, username or email. Nothing was changed. `code` is `guessable_password`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The request exceeds a limit. Nothing was changed. `code` is `too_many_attempts` or `too_many_writes`. The first means too many wrong passwords for the account, or too many changes of names or passwords from the client's address. The second means that the user has too many changes in progress, or made too many within a minute. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -553,22 +553,22 @@ pub enum ListProductsResponse {
     /// A page of products.
     Ok {
         /// The body, `application/json`.
-        body: ProductPage,
+        body: runtime::Encoded<ProductPage>,
     },
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -580,7 +580,7 @@ pub enum GetProductResponse {
     /// The product.
     Ok {
         /// The body, `application/json`.
-        body: Product,
+        body: runtime::Encoded<Product>,
         /// The entity tag of the resource, derived from its version.
         etag: String,
     },
@@ -592,22 +592,22 @@ pub enum GetProductResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The product does not exist. `code` is `product_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -619,29 +619,29 @@ pub enum ListOrdersResponse {
     /// A page of orders.
     Ok {
         /// The body, `application/json`.
-        body: OrderPage,
+        body: runtime::Encoded<OrderPage>,
     },
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -653,7 +653,7 @@ pub enum PlaceOrderResponse {
     /// The order as it was placed.
     Created {
         /// The body, `application/json`.
-        body: Order,
+        body: runtime::Encoded<Order>,
         /// The URI reference of the new resource, relative to this server.
         location: String,
         /// The entity tag of the resource, derived from its version.
@@ -662,56 +662,56 @@ pub enum PlaceOrderResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The product does not exist. `code` is `product_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The stock is smaller than the requested quantity. Nothing was sold. `code` is `out_of_stock`.
     Conflict {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body is larger than this server accepts. `code` is `body_too_large`.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The body's `Content-Type` is not JSON, or the body is compressed. `code` is `unsupported_media_type`.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The key was used for another order. Nothing was sold. `code` is `idempotency_key_reused`.
     UnprocessableEntity {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -723,7 +723,7 @@ pub enum GetOrderResponse {
     /// The order.
     Ok {
         /// The body, `application/json`.
-        body: Order,
+        body: runtime::Encoded<Order>,
         /// The entity tag of the resource, derived from its version.
         etag: String,
     },
@@ -735,29 +735,29 @@ pub enum GetOrderResponse {
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The order does not exist or belongs to another user. `code` is `order_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -769,43 +769,43 @@ pub enum CancelOrderResponse {
     /// The cancelled order.
     Ok {
         /// The body, `application/json`.
-        body: Order,
+        body: runtime::Encoded<Order>,
         /// The entity tag of the resource, derived from its version.
         etag: String,
     },
     /// The request is invalid. `code` is `invalid_request`. The member `errors` lists all faults with their locations, up to 32.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The token is missing, or it is invalid, expired or revoked. `code` is `token_missing` or `token_invalid`. Log in again.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The authentication scheme to use.
         www_authenticate: String,
     },
     /// The order does not exist or belongs to another user. `code` is `order_not_found`.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The user has too many changes in progress, or made too many within a minute. Nothing was changed. `code` is `too_many_writes`. Retry after the time in `Retry-After`.
     TooManyRequests {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
     /// Internal server error. `code` is `internal_error`. Retry later, or report the `request_id` to the operator.
     InternalServerError {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The server is overloaded, or a service that it depends on is unavailable. `code` is `unavailable`. Retry after the time in `Retry-After`; retry an order with the same `Idempotency-Key`.
     ServiceUnavailable {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The number of seconds to wait before a retry.
         retry_after: i32,
     },
@@ -2229,7 +2229,7 @@ impl ::poem::IntoResponse for GreetResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::ResponseBuilder::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", body)
             }
         }
     }
@@ -2254,41 +2254,35 @@ impl ::poem::IntoResponse for RegisterResponse {
                 runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Conflict { body } => {
-                runtime::ResponseBuilder::new(409)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409).body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::ResponseBuilder::new(422)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2331,38 +2325,34 @@ impl ::poem::IntoResponse for LogInResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::ResponseBuilder::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2395,21 +2385,20 @@ impl ::poem::IntoResponse for LogOutResponse {
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2436,32 +2425,29 @@ impl ::poem::IntoResponse for GetUserResponse {
             Self::Ok { body, etag } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::NotModified { etag } => {
                 runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2497,31 +2483,28 @@ impl ::poem::IntoResponse for DeactivateUserResponse {
         match self {
             Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2550,50 +2533,43 @@ impl ::poem::IntoResponse for UpdateUserResponse {
             Self::Ok { body, etag } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::Conflict { body } => {
-                runtime::ResponseBuilder::new(409)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409).body("application/problem+json", body)
             }
             Self::PreconditionFailed { body } => {
-                runtime::ResponseBuilder::new(412)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(412).body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2633,47 +2609,40 @@ impl ::poem::IntoResponse for ChangePasswordResponse {
         match self {
             Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::Forbidden { body } => {
-                runtime::ResponseBuilder::new(403)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(403).body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::ResponseBuilder::new(422)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2704,20 +2673,18 @@ impl ::poem::IntoResponse for ListProductsResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::ResponseBuilder::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2745,27 +2712,24 @@ impl ::poem::IntoResponse for GetProductResponse {
             Self::Ok { body, etag } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::NotModified { etag } => {
                 runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2799,25 +2763,23 @@ impl ::poem::IntoResponse for ListOrdersResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::ResponseBuilder::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2847,50 +2809,43 @@ impl ::poem::IntoResponse for PlaceOrderResponse {
                 runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::Conflict { body } => {
-                runtime::ResponseBuilder::new(409)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(409).body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::UnprocessableEntity { body } => {
-                runtime::ResponseBuilder::new(422)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(422).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2937,32 +2892,29 @@ impl ::poem::IntoResponse for GetOrderResponse {
             Self::Ok { body, etag } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::NotModified { etag } => {
                 runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }
@@ -2999,34 +2951,31 @@ impl ::poem::IntoResponse for CancelOrderResponse {
             Self::Ok { body, etag } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
             Self::TooManyRequests { body, retry_after } => {
                 runtime::ResponseBuilder::new(429)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::InternalServerError { body } => {
-                runtime::ResponseBuilder::new(500)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(500).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { body, retry_after } => {
                 runtime::ResponseBuilder::new(503)
                     .header::<i32>("retry-after", retry_after)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
         }
     }

@@ -39,7 +39,7 @@ pub use meta::{
     Component, Object, Responses, Schema, SpecOnly, Tag, bearer_scheme, object, schema,
 };
 pub use rejection::{CredentialFault, Limits, Rejection, RejectionHandler};
-pub use response::ResponseBuilder;
+pub use response::{Encoded, ResponseBuilder};
 pub use routes::{Route, ServiceEndpoint};
 pub use schema::Schemas;
 pub use validator::{Presence, RequestValidator, ValidRequest, ValidatedEndpoint};

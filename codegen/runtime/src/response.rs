@@ -1,12 +1,53 @@
 //! Builds responses from the variants of an operation's response enum.
 
-use std::fmt::Display;
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+};
 
+use bytes::Bytes;
 use poem::{
     Response,
     http::{HeaderName, HeaderValue, StatusCode, header},
 };
 use serde::Serialize;
+
+/// A body: the JSON text of a `T`, encoded once. Clones share it.
+pub struct Encoded<T> {
+    text: Bytes,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize> From<T> for Encoded<T> {
+    /// Encodes a value.
+    ///
+    /// # Panics
+    /// If it cannot be serialized. In generated types only times can fail: RFC 3339 has neither
+    /// five-digit years nor offsets with seconds.
+    fn from(value: T) -> Self {
+        let text = serde_json::to_vec(&value)
+            .expect("the implementation returned a time that RFC 3339 cannot represent");
+        Self { text: text.into(), value: PhantomData }
+    }
+}
+
+impl<T> Clone for Encoded<T> {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), value: PhantomData }
+    }
+}
+
+impl<T> PartialEq for Encoded<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<T> fmt::Debug for Encoded<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&String::from_utf8_lossy(&self.text))
+    }
+}
 
 /// A builder for a response.
 #[derive(Debug)]
@@ -41,16 +82,10 @@ impl ResponseBuilder {
     }
 
     /// Adds a JSON body and returns the response.
-    ///
-    /// # Panics
-    /// If the body cannot be serialized. In generated types only times can fail: RFC 3339 has
-    /// neither five-digit years nor offsets with seconds.
     #[must_use]
-    pub fn body<T: Serialize>(mut self, media_type: &'static str, body: &T) -> Response {
-        let bytes = serde_json::to_vec(body)
-            .expect("the implementation returned a time that RFC 3339 cannot represent");
+    pub fn body<T>(mut self, media_type: &'static str, body: Encoded<T>) -> Response {
         self.0.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        self.0.set_body(bytes);
+        self.0.set_body(body.text);
         self.0
     }
 

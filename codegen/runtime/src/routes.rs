@@ -50,13 +50,13 @@ impl<E: Endpoint> Endpoint for ServiceEndpoint<E> {
     async fn call(&self, mut request: Request) -> Result<Response> {
         request.set_data(self.config.clone());
         take_query(&mut request);
-        let path = request.uri().path().to_owned();
+        let uri = request.uri().clone();
         match self.service.call(request).await {
             Ok(response) => Ok(response.into_response()),
             // poem's error has no `Allow`.
             Err(error) if error.is::<MethodNotAllowedError>() => {
                 Ok(self.config.rejections.respond(Rejection::MethodNotAllowed {
-                    allowed: allowed_methods(self.routes, &path),
+                    allowed: allowed_methods(self.routes, uri.path()),
                 }))
             }
             Err(error) if error.is::<NotFoundError>() => {

@@ -182,7 +182,7 @@ fn variant(response: &Response) -> TokenStream {
     let description = docs(&response.description);
     let body = response.body.as_ref().map(|(media_type, component)| {
         let (component, docs) = (ident(component), docs(&format!("The body, `{media_type}`.")));
-        quote! { #docs body: #component, }
+        quote! { #docs body: runtime::Encoded<#component>, }
     });
     let headers = response.headers.iter().map(|header| {
         let docs = docs(
@@ -210,7 +210,7 @@ fn into_response_arm(status: u16, response: &Response) -> TokenStream {
         quote! { .header::<#kind>(#name, #member) }
     });
     let end = match &response.body {
-        Some((media_type, _)) => quote! { .body(#media_type, &body) },
+        Some((media_type, _)) => quote! { .body(#media_type, body) },
         None => quote! { .empty() },
     };
     let members: Vec<_> = response

@@ -70,14 +70,14 @@ pub enum ListBooksResponse {
     /// Some books.
     Ok {
         /// The body, `application/json`.
-        body: BookPage,
+        body: runtime::Encoded<BookPage>,
         /// How many there are.
         x_total: Option<i64>,
     },
     /// The request is not what is expected.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
 }
 
@@ -87,7 +87,7 @@ pub enum AddBookResponse {
     /// Added.
     Created {
         /// The body, `application/json`.
-        body: Book,
+        body: runtime::Encoded<Book>,
         /// Where it is.
         location: String,
         /// Its version.
@@ -96,24 +96,24 @@ pub enum AddBookResponse {
     /// The request is not what is expected.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// No card.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The header `WWW-Authenticate`.
         www_authenticate: String,
     },
     /// Too much at once.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Not JSON.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
 }
 
@@ -123,7 +123,7 @@ pub enum GetBookResponse {
     /// The book.
     Ok {
         /// The body, `application/json`.
-        body: Book,
+        body: runtime::Encoded<Book>,
     },
     /// It has not changed.
     NotModified {
@@ -133,12 +133,12 @@ pub enum GetBookResponse {
     /// The request is not what is expected.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// No such book.
     NotFound {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
 }
 
@@ -150,24 +150,24 @@ pub enum LendResponse {
     /// The request is not what is expected.
     BadRequest {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// No card.
     Unauthorized {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
         /// The header `WWW-Authenticate`.
         www_authenticate: String,
     },
     /// Too much at once.
     PayloadTooLarge {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// Not JSON.
     UnsupportedMediaType {
         /// The body, `application/problem+json`.
-        body: Problem,
+        body: runtime::Encoded<Problem>,
     },
     /// The desk is closed.
     ServiceUnavailable {
@@ -1115,11 +1115,10 @@ impl ::poem::IntoResponse for ListBooksResponse {
             Self::Ok { body, x_total } => {
                 runtime::ResponseBuilder::new(200)
                     .header::<i64>("x-total", x_total)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
         }
     }
@@ -1152,24 +1151,21 @@ impl ::poem::IntoResponse for AddBookResponse {
                 runtime::ResponseBuilder::new(201)
                     .header::<String>("location", location)
                     .header::<String>("etag", etag)
-                    .body("application/json", &body)
+                    .body("application/json", body)
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
         }
     }
@@ -1208,18 +1204,16 @@ impl ::poem::IntoResponse for GetBookResponse {
     fn into_response(self) -> ::poem::Response {
         match self {
             Self::Ok { body } => {
-                runtime::ResponseBuilder::new(200).body("application/json", &body)
+                runtime::ResponseBuilder::new(200).body("application/json", body)
             }
             Self::NotModified { etag } => {
                 runtime::ResponseBuilder::new(304).header::<String>("etag", etag).empty()
             }
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::NotFound { body } => {
-                runtime::ResponseBuilder::new(404)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(404).body("application/problem+json", body)
             }
         }
     }
@@ -1253,21 +1247,18 @@ impl ::poem::IntoResponse for LendResponse {
         match self {
             Self::NoContent => runtime::ResponseBuilder::new(204).empty(),
             Self::BadRequest { body } => {
-                runtime::ResponseBuilder::new(400)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(400).body("application/problem+json", body)
             }
             Self::Unauthorized { body, www_authenticate } => {
                 runtime::ResponseBuilder::new(401)
                     .header::<String>("www-authenticate", www_authenticate)
-                    .body("application/problem+json", &body)
+                    .body("application/problem+json", body)
             }
             Self::PayloadTooLarge { body } => {
-                runtime::ResponseBuilder::new(413)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(413).body("application/problem+json", body)
             }
             Self::UnsupportedMediaType { body } => {
-                runtime::ResponseBuilder::new(415)
-                    .body("application/problem+json", &body)
+                runtime::ResponseBuilder::new(415).body("application/problem+json", body)
             }
             Self::ServiceUnavailable { retry_after } => {
                 runtime::ResponseBuilder::new(503)

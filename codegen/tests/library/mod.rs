@@ -65,7 +65,7 @@ impl ReadingRoom for Library {
         self.called((limit, since, shelf, genre, sort, r#type, available));
         let planned = self.list.lock().expect("no test panics with it").clone();
         planned.unwrap_or_else(|| ListBooksResponse::Ok {
-            body: BookPage { items: vec![book()], next_page: None },
+            body: BookPage { items: vec![book()], next_page: None }.into(),
             x_total: None,
         })
     }
@@ -74,7 +74,7 @@ impl ReadingRoom for Library {
         self.called((reader_card.token(), &body));
         let planned = self.add.lock().expect("no test panics with it").clone();
         planned.unwrap_or_else(|| AddBookResponse::Created {
-            body: book(),
+            body: book().into(),
             location: "/books/1".to_owned(),
             etag: "\"1\"".to_owned(),
         })
@@ -83,7 +83,7 @@ impl ReadingRoom for Library {
     async fn get_book(&self, book_id: BookId, if_none_match: Option<String>) -> GetBookResponse {
         self.called((book_id, &if_none_match));
         let planned = self.get.lock().expect("no test panics with it").clone();
-        planned.unwrap_or_else(|| GetBookResponse::Ok { body: book() })
+        planned.unwrap_or_else(|| GetBookResponse::Ok { body: book().into() })
     }
 }
 

@@ -69,7 +69,7 @@ async fn operations_receive_sent_values_and_defaults() {
 #[tokio::test]
 async fn every_declared_response_is_written() {
     let server = test_server();
-    let problem = || Problem { code: "no".to_owned(), faults: vec![] };
+    let problem = || Problem { code: "no".to_owned(), faults: vec![] }.into();
 
     let answer = server.get("/books").await;
     assert_eq!(
@@ -81,7 +81,7 @@ async fn every_declared_response_is_written() {
         json!({ "items": [{ "id": "00000000-0000-0000-0000-000000000001", "title": "Momo", "genre": "non-fiction", "shelf": i64::MAX, "added_at": "1970-01-01T00:00:00Z", "lent_until": null, "type": "book" }], "next_page": null })
     );
     *server.library.list.lock().expect("a lock") = Some(ListBooksResponse::Ok {
-        body: BookPage { items: vec![], next_page: Some("2".to_owned()) },
+        body: BookPage { items: vec![], next_page: Some("2".to_owned()) }.into(),
         x_total: Some(3),
     });
     let answer = server.get("/books").await;

@@ -13,5 +13,6 @@ mod greeting;
 mod identity;
 mod orders;
 mod products;
+mod shared_reads;
 mod test_store;
 mod users;

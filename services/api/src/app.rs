@@ -17,6 +17,7 @@ use crate::{
     events::Events,
     identity::{Caller, HashError, Hasher, RateLimits, RevokedTokens, TokenError, Tokens},
 };
+pub(crate) use products::Catalogue;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppError {
@@ -50,6 +51,7 @@ pub(crate) enum AppError {
 
 pub(crate) struct App {
     pub(crate) db: Db,
+    pub(crate) catalogue: Catalogue,
     pub(crate) events: Events,
     pub(crate) hasher: Hasher,
     pub(crate) rate_limits: RateLimits,

@@ -12,19 +12,19 @@ use std::{future::Future, sync::Arc};
 
 use merch_contract::rest::server as rest;
 use poem::{Endpoint, Response};
-use poem_contract_runtime::Limits;
+use poem_contract_runtime::{Encoded, Limits};
 
 use crate::{app::App, problem::Problem};
 pub(crate) use rejections::{ProblemRejections, RejectedCredential};
 
 struct Handlers {
     app: Arc<App>,
-    greeting: rest::Greeting,
+    greeting: Encoded<rest::Greeting>,
 }
 
 /// Returns the endpoint of all operations; others get 404 or 405.
 pub(crate) fn operations(app: Arc<App>, body_limit: usize) -> impl Endpoint<Output = Response> {
-    let handlers = Handlers { app, greeting: greeting::greeting() };
+    let handlers = Handlers { app, greeting: greeting::greeting().into() };
     rest::api(Arc::new(handlers), Arc::new(ProblemRejections), Limits { body_bytes: body_limit })
 }
 

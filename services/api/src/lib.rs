@@ -8,6 +8,7 @@
 
 mod app;
 mod clock;
+mod coalesce;
 mod config;
 mod context;
 mod convert;
@@ -36,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::App,
+    app::{App, Catalogue},
     db::Db,
     events::Events,
     identity::{Hasher, RateLimits, RevokedTokens, Tokens},
@@ -192,6 +193,7 @@ async fn run(
 fn app(config: &Config, db: Db, events: Events) -> App {
     App {
         db,
+        catalogue: Catalogue::new(),
         events,
         hasher: Hasher::new(config.hash_cost, config.hash_concurrency, config.hash_queue_capacity),
         rate_limits: RateLimits::new(

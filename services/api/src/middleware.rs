@@ -212,8 +212,8 @@ impl<'a> AccessLog<'a> {
     fn end(&mut self, response: &Response) {
         self.finished = true;
         let operation = operation(response);
-        let (status, elapsed) = (response.status().as_u16(), self.started.elapsed());
-        self.metrics.end(operation, status, elapsed);
+        let (status, elapsed) = (response.status(), self.started.elapsed());
+        self.metrics.end(operation, status.as_str(), elapsed);
         tracing::info!(
             target: "merch_api::access",
             request_id = self.context.request_id(),
@@ -222,7 +222,7 @@ impl<'a> AccessLog<'a> {
             method = self.method,
             path = self.context.path(),
             operation,
-            status,
+            status = status.as_u16(),
             milliseconds = elapsed.as_secs_f64() * 1e3,
         );
     }

@@ -17,7 +17,7 @@ impl rest::OrderManager for Handlers {
             let order = self.app.place_order(caller, body, idempotency_key).await?;
             let (location, etag) =
                 (format!("/orders/{}", order.value.id), etag::from_version(order.version));
-            Ok(rest::PlaceOrderResponse::Created { body: order.value, location, etag })
+            Ok(rest::PlaceOrderResponse::Created { body: order.value.into(), location, etag })
         })
         .await
     }
@@ -35,7 +35,7 @@ impl rest::OrderManager for Handlers {
                 .app
                 .list_orders(caller, limit, checked_page_token(page_token)?, status)
                 .await?;
-            Ok(rest::ListOrdersResponse::Ok { body: page })
+            Ok(rest::ListOrdersResponse::Ok { body: page.into() })
         })
         .await
     }
@@ -53,7 +53,7 @@ impl rest::OrderManager for Handlers {
             if etag::matches_if_none_match(if_none_match.as_deref(), &etag)? {
                 return Ok(rest::GetOrderResponse::NotModified { etag });
             }
-            Ok(rest::GetOrderResponse::Ok { body: order.value, etag })
+            Ok(rest::GetOrderResponse::Ok { body: order.value.into(), etag })
         })
         .await
     }
@@ -67,7 +67,7 @@ impl rest::OrderManager for Handlers {
             let caller = self.app.authenticate(bearer_auth.token()).await?;
             let order = self.app.cancel_order(caller, order_id).await?;
             let etag = etag::from_version(order.version);
-            Ok(rest::CancelOrderResponse::Ok { body: order.value, etag })
+            Ok(rest::CancelOrderResponse::Ok { body: order.value.into(), etag })
         })
         .await
     }

@@ -27,7 +27,7 @@ macro_rules! problem_responses {
                     undeclared => {
                         let response = stringify!($response);
                         let cause = format!("openapi.yaml declares no {undeclared} for {response}");
-                        Self::InternalServerError { body: Problem::internal(cause).body() }
+                        Self::InternalServerError { body: Problem::internal(cause).body().into() }
                     }
                 }
             }
@@ -44,16 +44,16 @@ macro_rules! problem_responses {
     (@respond Unauthorized $problem:ident) => {
         Self::Unauthorized {
             www_authenticate: $problem.challenge().to_owned(),
-            body: $problem.body(),
+            body: $problem.body().into(),
         }
     };
     (@respond TooManyRequests $problem:ident) => {
-        Self::TooManyRequests { retry_after: $problem.retry_after(), body: $problem.body() }
+        Self::TooManyRequests { retry_after: $problem.retry_after(), body: $problem.body().into() }
     };
     (@respond ServiceUnavailable $problem:ident) => {
-        Self::ServiceUnavailable { retry_after: $problem.retry_after(), body: $problem.body() }
+        Self::ServiceUnavailable { retry_after: $problem.retry_after(), body: $problem.body().into() }
     };
-    (@respond $status:ident $problem:ident) => { Self::$status { body: $problem.body() } };
+    (@respond $status:ident $problem:ident) => { Self::$status { body: $problem.body().into() } };
 }
 
 problem_responses! {

@@ -11,7 +11,7 @@ impl rest::UserManager for Handlers {
             let user = self.app.register(body).await?;
             let (location, etag) =
                 (format!("/users/{}", user.value.id), etag::from_version(user.version));
-            Ok(rest::RegisterResponse::Created { body: user.value, location, etag })
+            Ok(rest::RegisterResponse::Created { body: user.value.into(), location, etag })
         })
         .await
     }
@@ -19,7 +19,7 @@ impl rest::UserManager for Handlers {
     async fn log_in(&self, body: rest::Credentials) -> rest::LogInResponse {
         respond(async {
             let token = self.app.log_in(body.username, Password::new(body.password)).await?;
-            Ok(rest::LogInResponse::Ok { body: token })
+            Ok(rest::LogInResponse::Ok { body: token.into() })
         })
         .await
     }
@@ -46,7 +46,7 @@ impl rest::UserManager for Handlers {
             if etag::matches_if_none_match(if_none_match.as_deref(), &etag)? {
                 return Ok(rest::GetUserResponse::NotModified { etag });
             }
-            Ok(rest::GetUserResponse::Ok { body: user.value, etag })
+            Ok(rest::GetUserResponse::Ok { body: user.value.into(), etag })
         })
         .await
     }
@@ -63,7 +63,7 @@ impl rest::UserManager for Handlers {
             let expected_versions = etag::expected_versions(if_match.as_deref())?;
             let user = self.app.update_user(caller, user_id, body, expected_versions).await?;
             let etag = etag::from_version(user.version);
-            Ok(rest::UpdateUserResponse::Ok { body: user.value, etag })
+            Ok(rest::UpdateUserResponse::Ok { body: user.value.into(), etag })
         })
         .await
     }

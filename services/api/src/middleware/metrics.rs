@@ -44,11 +44,9 @@ impl Metrics {
         self.in_flight.inc();
     }
 
-    pub(super) fn end(&self, operation: &str, status: u16, elapsed: Duration) {
+    pub(super) fn end(&self, operation: &str, status: &str, elapsed: Duration) {
         self.in_flight.dec();
-        self.duration
-            .with_label_values(&[operation, &status.to_string()])
-            .observe(elapsed.as_secs_f64());
+        self.duration.with_label_values(&[operation, status]).observe(elapsed.as_secs_f64());
     }
 
     pub(super) fn cancelled(&self) {

@@ -19,6 +19,7 @@ mod operations;
 mod pages;
 mod proxies;
 mod replicas;
+mod shared_reads;
 mod shutdown;
 mod tokens;
 mod trace_context;
