@@ -1,5 +1,7 @@
-//! Password checks: the production code that reserves and refunds them, on a simulated database
-//! whose clock jumps, with owners and with strangers who guess.
+//! Password checks: the production code that reserves and refunds them, of log-ins and of changed
+//! passwords, on a simulated database whose clock jumps, with owners and with strangers who guess.
+
+mod log_in;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use self::log_in::LogIn;
 use crate::{
     config::{LogIns, Rate},
     failure::Failure,
@@ -30,6 +33,8 @@ use crate::{
 const HORIZON: Duration = Duration::from_secs(2 * 60 * 60);
 /// Of deleting budgets that are full.
 const HOUSEKEEPING: Duration = Duration::from_secs(120);
+/// With all its statements, on a slow database.
+const LONGEST_CHECK: Duration = Duration::from_secs(120);
 /// Of the owner. Strangers have later ones.
 const HOME: u8 = 0;
 /// Microseconds since 1970.
@@ -54,6 +59,8 @@ struct Visit {
     network: u8,
     /// Wrong passwords before the right one.
     mistakes: usize,
+    /// Then changes the password.
+    changes_password: bool,
 }
 
 /// Strangers guess.
@@ -107,6 +114,10 @@ simulator::mutants! {
         DeleteBudgets,
         /// Deletes no budget.
         KeepBudgets,
+        /// Refunds the draws from the first budget only.
+        RefundOnce,
+        /// Keeps the networks that knew a former password.
+        KeepNetworks,
         /// Takes the time since the clock was set back for checks that were drawn.
         ForgetDraws,
     }
@@ -133,7 +144,8 @@ impl Scenario for Plan {
             .map(|_| Visit {
                 at: span.mul_f64(random.random()),
                 account: random.random_range(0..accounts),
-                network: if random.random_bool(0.8) { HOME } else { random.random_range(1..5) },
+                network: if random.random_bool(0.7) { HOME } else { random.random_range(1..9) },
+                changes_password: random.random_bool(0.1),
                 mistakes: if random.random_bool(0.1) {
                     random.random_range(1..most_mistakes)
                 } else {
@@ -290,10 +302,10 @@ struct State {
     faults: Vec<FaultKind>,
     /// Checks of wrong passwords, and whether their network was known.
     guesses: Vec<(Instant, usize, u8, bool)>,
-    /// Draws at home that were not refunded, of each account.
-    unrefunded: BTreeMap<usize, usize>,
-    /// Checks at home.
-    at_home: Vec<(Instant, usize)>,
+    /// Draws that were not refunded, of each account at a network and over all networks.
+    unrefunded: BTreeMap<(usize, Option<u8>), usize>,
+    /// When each check of an account at a network began.
+    checks: Vec<(Instant, usize, u8)>,
     /// Refunds that came twice, as their answer was lost.
     double_refunds: u32,
     broken: Vec<String>,
@@ -308,11 +320,12 @@ struct World {
     state: Mutex<State>,
 }
 
-enum Checked {
-    Right,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Password {
     Wrong,
-    Refused(Duration),
-    Unavailable,
+    Right,
+    /// Right, and another one replaces it.
+    Changed,
 }
 
 impl World {
@@ -363,33 +376,41 @@ impl World {
     }
 
     async fn visit(self: &Arc<Self>, visit: &Visit) {
-        let Visit { account, network, mistakes, .. } = *visit;
-        for attempt in 0..=mistakes {
-            match self.check(account, network, attempt == mistakes).await {
-                Checked::Refused(wait) if self.must_admit(account, network) => {
-                    self.broken(format!(
-                        "the owner of account {account} is refused at home for {wait:?}"
-                    ));
-                }
-                _ => {}
-            }
+        let Visit { account, network, mistakes, changes_password, .. } = *visit;
+        for _ in 0..mistakes {
+            self.check(account, network, Password::Wrong).await;
         }
+        let password = if changes_password { Password::Changed } else { Password::Right };
+        self.check(account, network, password).await;
     }
 
-    /// The owner is at home, where no stranger is, and few checks were not refunded.
+    /// Neither budget can be exhausted: too few checks were not refunded. The owner's home is
+    /// known if the password is changed nowhere else, so that its budget decides alone.
     fn must_admit(&self, account: usize, network: u8) -> bool {
-        let Plan { log_ins, attacks, .. } = &self.plan;
-        let has_strangers =
-            attacks.iter().any(|attack| attack.account == account && attack.first_network == HOME);
-        let state = locked(&self.state);
-        let unrefunded = state.unrefunded.get(&account).copied().unwrap_or(0);
-        let running = state
-            .at_home
-            .iter()
-            .filter(|(at, at_home)| *at_home == account && at.elapsed() < Duration::from_secs(60));
-        // Of which this is one.
-        let draws = (unrefunded + running.count()).saturating_sub(1);
-        network == HOME && !has_strangers && draws < log_ins.per_network.burst.get() as usize
+        let LogIns { per_network, over_all, .. } = self.plan.log_ins;
+        let has_some = |network: Option<u8>, burst: NonZeroU32| {
+            let state = locked(&self.state);
+            let unrefunded = state.unrefunded.get(&(account, network)).copied().unwrap_or(0);
+            let running = state.checks.iter().filter(|(at, of, from)| {
+                *of == account
+                    && network.is_none_or(|network| network == *from)
+                    && at.elapsed() < LONGEST_CHECK
+            });
+            // Of which this is one.
+            unrefunded + running.count() <= burst.get() as usize
+        };
+        let is_known = network == HOME
+            && !self.plan.visits.iter().any(|visit| {
+                visit.account == account && visit.changes_password && visit.network != HOME
+            });
+        has_some(Some(network), per_network.burst) && (is_known || has_some(None, over_all.burst))
+    }
+
+    fn count_unrefunded(&self, account: usize, network: u8) {
+        let mut state = locked(&self.state);
+        for key in [(account, Some(network)), (account, None)] {
+            *state.unrefunded.entry(key).or_default() += 1;
+        }
     }
 
     async fn attack(self: &Arc<Self>, attack: &Attack) {
@@ -399,7 +420,7 @@ impl World {
             let (account, network) = (attack.account, attack.first_network + index);
             let world = Arc::clone(self);
             guesses.spawn(async move {
-                world.check(account, network, false).await;
+                world.check(account, network, Password::Wrong).await;
             });
             sleep(attack.interval).await;
         }
@@ -407,16 +428,13 @@ impl World {
     }
 
     /// Checks a password as the api does.
-    async fn check(&self, account: usize, number: u8, is_right: bool) -> Checked {
+    async fn check(&self, account: usize, number: u8, password: Password) {
         let replica = self.chance.number(0..self.plan.replicas as u64);
         let replica = Replica { world: self, replica: usize::try_from(replica).unwrap_or(0) };
         let Plan { log_ins, .. } = &self.plan;
         let (user, text) = (user(account), network(number));
         let network = Network::parse(&text).expect("an address");
-        let is_home = number == HOME;
-        if is_home {
-            locked(&self.state).at_home.push((Instant::now(), account));
-        }
+        locked(&self.state).checks.push((Instant::now(), account, number));
         let reserved = reserve(&replica, log_ins, Account::User(user), &network).await;
         let reservation = match reserved {
             Ok(reservation) => reservation,
@@ -425,22 +443,22 @@ impl World {
                 if wait.is_zero() || wait > longest {
                     self.broken(format!("account {account} has to wait {wait:?}"));
                 }
-                return Checked::Refused(wait);
-            }
-            Err(_) => {
-                if is_home {
-                    *locked(&self.state).unrefunded.entry(account).or_default() += 1;
+                if self.must_admit(account, number) {
+                    self.broken(format!(
+                        "account {account} is refused at network {number} for {wait:?}"
+                    ));
                 }
-                return Checked::Unavailable;
+                return;
             }
+            Err(_) => return self.count_unrefunded(account, number),
         };
+        // As the api sends it back.
+        let reservation =
+            Reservation::from_bytes(&reservation.to_bytes()).expect("at most two budgets");
         let is_known = locked(&self.state).known.contains_key(&(user, text));
         sleep(self.chance.delay(100_000..300_000, Duration::ZERO)).await;
-        self.history.note(format!(
-            "account {account} at network {number}: {}",
-            if is_right { "right" } else { "wrong" }
-        ));
-        if !is_right {
+        self.history.note(format!("account {account} at network {number}: {password:?}"));
+        if password == Password::Wrong {
             let guess = (Instant::now(), account, number, is_known);
             locked(&self.state).guesses.push(guess);
         }
@@ -448,21 +466,19 @@ impl World {
             FaultKind::LoseResults(probability) => Some(*probability),
             _ => None,
         });
-        if is_lost || !is_right {
-            if is_home {
-                *locked(&self.state).unrefunded.entry(account).or_default() += 1;
-            }
+        if is_lost || password == Password::Wrong {
+            self.count_unrefunded(account, number);
             if !is_lost && self.has(Mutant::RefundEverything) {
-                replica.refund(&reservation);
+                LogIn::new(&replica, account).cancel(&reservation).await;
             }
-            return Checked::Wrong;
+            return;
         }
-        if replica.record_log_in(account, number, &reservation).await.is_err() {
+        let log_in = LogIn::new(&replica, account);
+        if log_in.commit(password, network, number, reservation.clone()).await.is_err() {
             // The api cancels a check whose log-in failed.
             locked(&self.state).double_refunds += 1;
-            replica.refund(&reservation);
+            LogIn::new(&replica, account).cancel(&reservation).await;
         }
-        Checked::Right
     }
 
     async fn cause(&self, fault: &Fault) {
@@ -558,20 +574,6 @@ impl Replica<'_> {
         if self.world.has(Mutant::ShareBudgets) { [0; 32] } else { *key }
     }
 
-    /// As the statements REFUND and DELETE_IF_FULL.
-    fn refund(&self, reservation: &Reservation) {
-        let now = self.world.now(self.replica);
-        let mut state = locked(&self.world.state);
-        for (key, gcra) in reservation.budgets(&self.world.plan.log_ins) {
-            let key = self.key(&key);
-            let Some(budget) = state.budgets.get_mut(&key) else { continue };
-            budget.whole_at -= gcra.emission_interval;
-            if budget.ahead(now) <= 0 {
-                state.budgets.remove(&key);
-            }
-        }
-    }
-
     /// As the statement DRAW.
     fn draw_all(&self, budgets: &[(BudgetKey, Gcra)]) -> Result<(), Failure> {
         let now = self.world.now(self.replica);
@@ -593,21 +595,6 @@ impl Replica<'_> {
         }
         state.budgets.extend(after);
         Ok(())
-    }
-
-    async fn record_log_in(
-        &self,
-        account: usize,
-        number: u8,
-        reservation: &Reservation,
-    ) -> Result<(), Failure> {
-        self.world.travel().await;
-        let now = self.world.now(self.replica);
-        locked(&self.world.state).known.insert((user(account), network(number)), now);
-        if !self.world.has(Mutant::RefundNothing) {
-            self.refund(reservation);
-        }
-        self.world.answers().await
     }
 }
 

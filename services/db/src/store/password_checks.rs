@@ -317,6 +317,28 @@ impl Budgets for Store {
     }
 }
 
+/// The statements of a refund in one transaction, behind a trait as [`Budgets`].
+pub(crate) trait Refunds: Sync {
+    /// Gives one draw back, and deletes the budget if it is full then.
+    fn give_back(
+        &self,
+        key: &BudgetKey,
+        gcra: Gcra,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+impl Refunds for Transaction {
+    async fn give_back(&self, key: &BudgetKey, gcra: Gcra) -> Result<(), Failure> {
+        let backend = self.get_database_backend();
+        let values = [value(key), gcra.emission_interval.into()];
+        let refund = Statement::from_sql_and_values(backend, REFUND, values);
+        for statement in [refund, DELETE_IF_FULL.with(backend, [value(key)])] {
+            self.execute_raw(statement).await.map_err(db_failure)?;
+        }
+        Ok(())
+    }
+}
+
 fn value(key: &BudgetKey) -> Value {
     key.to_vec().into()
 }
@@ -350,6 +372,18 @@ pub(crate) async fn reserve(
     }
     statements.draw(&budgets).await?;
     Ok(reservation)
+}
+
+/// Gives back what a check has drawn.
+pub(crate) async fn refund(
+    statements: &impl Refunds,
+    log_ins: &LogIns,
+    reservation: &Reservation,
+) -> Result<(), Failure> {
+    for (key, gcra) in reservation.budgets(log_ins) {
+        statements.give_back(&key, gcra).await?;
+    }
+    Ok(())
 }
 
 #[derive(Clone, Debug)]
@@ -390,26 +424,10 @@ impl Store {
         &self,
         reservation: &Reservation,
     ) -> Result<(), Failure> {
-        self.write(|transaction| async move { self.refund(&transaction, reservation).await }).await
-    }
-
-    pub(super) async fn refund(
-        &self,
-        transaction: &Transaction,
-        reservation: &Reservation,
-    ) -> Result<(), Failure> {
-        let backend = self.database.backend();
-        for (key, gcra) in reservation.budgets(&self.log_ins) {
-            let refund = Statement::from_sql_and_values(
-                backend,
-                REFUND,
-                [value(&key), gcra.emission_interval.into()],
-            );
-            for statement in [refund, DELETE_IF_FULL.with(backend, [value(&key)])] {
-                transaction.execute_raw(statement).await.map_err(db_failure)?;
-            }
-        }
-        Ok(())
+        self.write(
+            |transaction| async move { refund(&*transaction, &self.log_ins, reservation).await },
+        )
+        .await
     }
 
     async fn greatest_hash_cost(&self) -> Result<i32, Failure> {

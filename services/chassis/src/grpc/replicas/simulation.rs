@@ -8,11 +8,8 @@ mod settled;
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::StdRng};
-use simulator::{Scenario, random};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use simulator::{Scenario, Tasks, random};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::network::{Names, Network, World};
@@ -28,6 +25,8 @@ use super::{
 const HORIZON: Duration = Duration::from_secs(8);
 /// Of the calls that have time for all their attempts.
 const LONG_DEADLINE: Duration = Duration::from_secs(6);
+/// All calls, streams and faults are over.
+const LIVE_BY: Duration = Duration::from_secs(120);
 /// All is well this time after the last fault.
 const RECOVERY: Duration = Duration::from_secs(3);
 /// Name of the balanced service.
@@ -96,6 +95,8 @@ enum FaultKind {
     Cut(usize),
     /// Calls and health checks take longer.
     Slow(usize, Duration),
+    /// The process hangs a few times, each for a single health check.
+    Hiccups(usize),
     /// The health service says so; calls succeed.
     NotServing(usize),
     /// Calls are answered UNAVAILABLE with details, with this probability.
@@ -110,10 +111,16 @@ enum FaultKind {
     Distrust(usize),
     /// The resolver leaves the replica out.
     Unlist(usize),
+    /// The machine of the replica fails, and the resolver leaves it out.
+    Vanish(usize),
+    /// The network forgets the present connections of the replica, and drops their packets.
+    Forget(usize),
+    /// All replicas answer UNAVAILABLE with details, and there are many calls.
+    Busy,
     ResolverFails,
     ResolverReturnsNothing,
     ResolverHangs,
-    /// The balancer's process is stopped.
+    /// The balancer's process is stopped, often several times in a row.
     Stall,
     /// Many calls at once.
     Crowd,
@@ -155,7 +162,8 @@ impl Scenario for Plan {
         let span = HORIZON.mul_f64(random.random_range(0.1..1.0));
         let calls =
             (0..random.random_range(1..40)).map(|_| Call::random(&mut random, span)).collect();
-        let streams = (0..random.random_range(0..3))
+        let most = [1, 3, 9][random.random_range(0..3)];
+        let streams = (0..random.random_range(0..most))
             .map(|_| Stream {
                 at: span.mul_f64(random.random()),
                 key: random.random(),
@@ -210,31 +218,27 @@ impl Scenario for Plan {
             stop.clone(),
         ));
         let started = Instant::now();
-        let mut steps = JoinSet::new();
+        let mut tasks = Tasks::default();
         for call in self.calls.clone() {
             let client = Arc::clone(&client);
-            steps.spawn(async move {
-                sleep_until(started + call.at).await;
+            tasks.spawn(format!("{call:?}"), started + call.at, async move {
                 client.call(call).await;
             });
         }
         for stream in self.streams.clone() {
             let client = Arc::clone(&client);
-            steps.spawn(async move {
-                sleep_until(started + stream.at).await;
+            tasks.spawn(format!("{stream:?}"), started + stream.at, async move {
                 client.stream(&stream).await;
             });
         }
         for fault in self.faults.clone() {
             let client = Arc::clone(&client);
-            steps.spawn(async move {
-                sleep_until(started + fault.at).await;
+            tasks.spawn(format!("{fault:?}"), started + fault.at, async move {
                 client.cause(&fault).await;
             });
         }
-        let all = async { while steps.join_next().await.is_some() {} };
-        if timeout(Duration::from_secs(120), all).await.is_err() {
-            world.broken("a call or a stream never ends".to_owned());
+        for name in tasks.unfinished(started + LIVE_BY).await {
+            world.broken(format!("{name} never ends"));
         }
         sleep(RECOVERY).await;
         client.check_settled().await;
@@ -294,24 +298,28 @@ impl FaultKind {
     fn random(random: &mut StdRng, replicas: usize) -> Self {
         let replica = random.random_range(0..replicas);
         let probability = random.random_range(0.1..1.0);
-        match random.random_range(0..26) {
+        match random.random_range(0..34) {
             0..=2 => Self::Kill(replica),
             3 | 4 => Self::Move(replica),
-            5 => Self::Drain(replica),
-            6..=8 => Self::Freeze(replica),
-            9..=11 => Self::Cut(replica),
-            12 | 13 => Self::Slow(replica, Duration::from_millis(random.random_range(10..2_000))),
-            14 => Self::NotServing(replica),
-            15 => Self::Overload(replica, probability),
-            16 => Self::RefuseStreams(replica, probability),
-            17 => Self::LoseResponses(replica, probability),
-            18 => Self::CloseConnections(replica),
-            19 => Self::Distrust(replica),
-            20 => Self::Unlist(replica),
-            21 => Self::ResolverFails,
-            22 => Self::ResolverReturnsNothing,
-            23 => Self::ResolverHangs,
-            24 => Self::Stall,
+            5..=7 => Self::Drain(replica),
+            8..=10 => Self::Freeze(replica),
+            11..=13 => Self::Cut(replica),
+            14 | 15 => Self::Slow(replica, Duration::from_millis(random.random_range(10..2_000))),
+            16 => Self::Hiccups(replica),
+            17 | 18 => Self::NotServing(replica),
+            19 => Self::Overload(replica, probability),
+            20 => Self::RefuseStreams(replica, probability),
+            21 => Self::LoseResponses(replica, probability),
+            22 | 23 => Self::CloseConnections(replica),
+            24 => Self::Distrust(replica),
+            25 => Self::Unlist(replica),
+            26 => Self::Vanish(replica),
+            27 => Self::Forget(replica),
+            28 => Self::Busy,
+            29 => Self::ResolverFails,
+            30 => Self::ResolverReturnsNothing,
+            31 => Self::ResolverHangs,
+            32 => Self::Stall,
             _ => {
                 if random.random_bool(0.2) {
                     Self::Crowd
@@ -330,19 +338,31 @@ impl FaultKind {
             | Self::Freeze(replica)
             | Self::Cut(replica)
             | Self::Slow(replica, _)
+            | Self::Hiccups(replica)
             | Self::NotServing(replica)
             | Self::Overload(replica, _)
             | Self::RefuseStreams(replica, _)
             | Self::LoseResponses(replica, _)
             | Self::CloseConnections(replica)
             | Self::Distrust(replica)
-            | Self::Unlist(replica) => Some(*replica),
-            Self::ResolverFails
+            | Self::Unlist(replica)
+            | Self::Vanish(replica)
+            | Self::Forget(replica) => Some(*replica),
+            Self::Busy
+            | Self::ResolverFails
             | Self::ResolverReturnsNothing
             | Self::ResolverHangs
             | Self::Stall
             | Self::Crowd => None,
         }
+    }
+
+    /// Whether calls in flight may go on.
+    fn is_graceful(&self) -> bool {
+        matches!(
+            self,
+            Self::Drain(_) | Self::NotServing(_) | Self::Unlist(_) | Self::CloseConnections(_)
+        )
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) struct Shipper {
     pub(super) is_killed: Arc<AtomicBool>,
 }
 
+/// Events that are sent before the acknowledgements of earlier ones are written.
+const MAX_UNACKNOWLEDGED: usize = 8;
+
 async fn acknowledge(outbox: &Outbox, positions: &[OutboxPosition]) {
     while !positions.is_empty() && outbox.acknowledge(positions).await.is_err() {
         sleep(Duration::from_millis(200)).await;
@@ -53,7 +56,7 @@ impl Ship for Shipper {
 
 impl Shipper {
     async fn send_all(&self, outbox: Outbox, shutdown: CancellationToken) {
-        let (mut after, mut unacknowledged) = (None, Vec::new());
+        let (mut after, mut unacknowledged, mut is_idle) = (None, Vec::new(), false);
         let mut restart_at = Instant::now() + POLL_INTERVAL;
         loop {
             if Instant::now() >= restart_at && !self.world.has(Mutant::ForgetLateEvents) {
@@ -63,8 +66,10 @@ impl Shipper {
             if after.is_none() {
                 acknowledge(&outbox, &std::mem::take(&mut unacknowledged)).await;
             }
-            // The next events are read before the acknowledgement of the last ones is written.
-            let acknowledged = std::mem::take(&mut unacknowledged);
+            // Further events are read before the acknowledgements of the last ones are written.
+            let is_due = is_idle || unacknowledged.len() > MAX_UNACKNOWLEDGED;
+            let acknowledged =
+                if is_due { std::mem::take(&mut unacknowledged) } else { Vec::new() };
             let (read, ()) =
                 tokio::join!(outbox.read(after.as_ref(), 4), acknowledge(&outbox, &acknowledged));
             let Ok(mut events) = read else {
@@ -72,7 +77,11 @@ impl Shipper {
                 sleep(Duration::from_millis(200)).await;
                 continue;
             };
-            if events.is_empty() {
+            is_idle = events.is_empty();
+            if is_idle && !unacknowledged.is_empty() {
+                continue;
+            }
+            if is_idle {
                 if shutdown.is_cancelled()
                     && outbox.read(None, 1).await.is_ok_and(|left| left.is_empty())
                 {
@@ -100,7 +109,7 @@ impl Shipper {
                 sleep(Duration::from_millis(200)).await;
                 continue;
             }
-            unacknowledged = positions;
+            unacknowledged.extend(positions);
         }
     }
 

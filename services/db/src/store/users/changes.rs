@@ -21,7 +21,7 @@ use crate::{
         has_valid_token,
         known_networks::Network,
         outbox,
-        password_checks::Reservation,
+        password_checks::{Reservation, refund},
     },
 };
 
@@ -217,7 +217,7 @@ impl UserStatements for SqlStatements<'_> {
     }
 
     async fn refund(&self, reservation: &Reservation) -> Result<(), Failure> {
-        self.store.refund(self.transaction, reservation).await
+        refund(self.transaction, &self.store.log_ins, reservation).await
     }
 
     fn now(&self) -> OffsetDateTime {

@@ -1,15 +1,16 @@
 //! The calls and streams of the client, and what must be true of each.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use simulator::locked;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     Call, Client, LONG_DEADLINE, Mutant, Stream,
-    network::{Link, State, World},
+    network::{Link, Replica, State, World},
 };
 use crate::grpc::replicas::{
+    channel::Channel as _,
     connection::FailureKind,
     retry::{self, CallError, Idempotency},
 };
@@ -22,9 +23,13 @@ const DETECTED: Duration = Duration::from_millis(1_500);
 const ABANDONED: Duration = Duration::from_secs(2);
 /// A stream on such a replica ends within this time.
 const UNREACHABLE: Duration = Duration::from_secs(3);
+/// Calls are sent on a connection for this time after the replica has become slow.
+const SLOW: Duration = Duration::from_millis(1_500);
+/// No call in flight on a replica that leaves is given up sooner.
+const GRACE: Duration = Duration::from_millis(700);
 /// With a settled replica, no call waits longer for an attempt.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// Without any replica, calls fail within this time.
+/// This long after the last replica, calls fail after [`PENDING`].
 const OUTAGE: Duration = Duration::from_millis(2_300);
 /// But not sooner than this.
 const PENDING: Duration = Duration::from_millis(1_500);
@@ -47,12 +52,18 @@ pub(super) struct CallRecord {
     is_crowded: bool,
     /// A replica served when the call began.
     had_replica: bool,
+    /// A slow replica was connected when the call began.
+    had_connection: bool,
 }
 
 pub(super) struct AttemptRecord {
     pub(super) replica: usize,
+    /// Another one after the replica has moved.
+    address: SocketAddr,
     started: Instant,
     ended: Option<Instant>,
+    /// The replica was well for some time when the attempt began.
+    was_settled: bool,
     /// The replica has certainly not processed it.
     is_unprocessed: bool,
     is_overloaded: bool,
@@ -71,11 +82,15 @@ impl CallRecord {
 }
 
 impl State {
+    /// Whether a state that began at a time had lasted for long enough.
+    pub(super) fn has_settled(&self, since: Option<Instant>, at: Instant) -> bool {
+        since.is_some_and(|since| since <= at && self.active_time(since, at) >= SETTLED)
+    }
+
     /// Returns another replica that was settled at a time and is well since.
     fn settled_at(&self, at: Instant, except: &[usize]) -> Option<usize> {
         (0..self.replicas.len()).find(|replica| {
-            !except.contains(replica)
-                && self.replicas[*replica].well_since.is_some_and(|since| since + SETTLED <= at)
+            !except.contains(replica) && self.has_settled(self.replicas[*replica].well_since, at)
         })
     }
 }
@@ -91,6 +106,11 @@ pub(super) struct Attempt {
 impl Attempt {
     pub(super) fn unprocessed(&self) {
         self.record(|record| record.is_unprocessed = true);
+    }
+
+    /// The client does not receive that the call was not processed.
+    pub(super) fn lost(&self) {
+        self.record(|record| record.is_unprocessed = false);
     }
 
     pub(super) fn overloaded(&self) {
@@ -109,11 +129,22 @@ impl Attempt {
 }
 
 /// The caller waits for an attempt until this is dropped.
-struct Running(Attempt);
+struct Running {
+    attempt: Attempt,
+    is_answered: bool,
+}
+
+impl Running {
+    /// The attempt has an answer.
+    fn end(mut self) {
+        self.is_answered = true;
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.world.attempt_ended(self.0.call, self.0.attempt);
+        let Attempt { world, call, attempt } = &self.attempt;
+        world.attempt_ended(*call, *attempt, self.is_answered);
     }
 }
 
@@ -128,12 +159,20 @@ impl Client {
         } else {
             call.idempotency
         };
+        let until = Instant::now() + deadline;
         let attempt = |link: Link, left: Duration| {
-            let attempt = world.attempt_started(index, link.replica());
-            let running = Running(attempt.clone());
+            if left > until - Instant::now() {
+                world.broken(format!("an attempt of call {index} has {left:?}"));
+            }
+            if link.is_closed() {
+                world.broken(format!("call {index} goes over a closed connection"));
+            }
+            let attempt = world.attempt_started(index, link.replica(), link.address());
+            let running = Running { attempt: attempt.clone(), is_answered: false };
             async move {
-                let _running = running;
-                link.attempt(attempt, left).await
+                let answer = link.attempt(attempt, left).await;
+                running.end();
+                answer
             }
         };
         let calling = retry::call(&self.balancer, &self.budget, idempotency, deadline, attempt);
@@ -200,14 +239,20 @@ impl World {
     fn call_started(&self, call: &Call, had_replica: bool) -> usize {
         let mut state = locked(&self.state);
         let running = state.calls.iter().filter(|other| other.is_running).count();
+        let now = Instant::now();
+        let had_connection = state
+            .replicas
+            .iter()
+            .any(|replica| replica.slow_since.is_some_and(|since| now - since < SLOW));
         state.calls.push(CallRecord {
             call: call.clone(),
-            started: Instant::now(),
+            started: now,
             attempts: Vec::new(),
             has_succeeded: false,
             is_running: true,
             is_crowded: running >= MAX_PENDING,
             had_replica,
+            had_connection,
         });
         let index = state.calls.len() - 1;
         drop(state);
@@ -215,7 +260,12 @@ impl World {
         index
     }
 
-    fn attempt_started(self: &Arc<Self>, call: usize, replica: usize) -> Attempt {
+    fn attempt_started(
+        self: &Arc<Self>,
+        call: usize,
+        replica: usize,
+        address: SocketAddr,
+    ) -> Attempt {
         let now = Instant::now();
         let mut broken = Vec::new();
         let mut state = locked(&self.state);
@@ -231,15 +281,18 @@ impl World {
                     "call {call} goes to replica {replica}, which is ill; replica {settled} is well"
                 ));
             }
-            if last.is_some_and(|last| last.replica == replica) {
+            if last.is_some_and(|last| last.address == address) {
                 broken.push(format!("call {call} goes to replica {replica} again"));
             }
         }
-        if let Some(least) = state.least_loaded(now).filter(|_| !self.has_streams) {
+        if let Some(least) = state.least_loaded(now, &tried).filter(|_| !self.has_streams) {
             let load = state.load(replica);
             if load > least {
                 broken.push(format!("call {call} goes to a replica with {load} calls"));
             }
+        }
+        if last.is_some_and(|last| last.is_overloaded && last.address == address) {
+            broken.push(format!("call {call} goes to replica {replica} again, which is busy"));
         }
         let since = last.map_or(record.started, |last| last.ended.unwrap_or(now));
         let waited = state.active_time(since, now);
@@ -249,14 +302,29 @@ impl World {
             let text = format!("call {call} waits {waited:?}, and replica {settled} is well");
             broken.push(text);
         }
+        let connected = state
+            .replicas
+            .iter()
+            .position(|replica| state.has_settled(replica.connected_since, since));
+        if let Some(connected) = connected.filter(|_| !state.has_stalled(now))
+            && waited > LONGEST_WAIT
+        {
+            broken.push(format!("call {call} waits {waited:?}, and replica {connected} accepts"));
+        }
+        if record.had_connection && record.attempts.is_empty() && waited > LONGEST_WAIT {
+            broken.push(format!("call {call} waits {waited:?}, and a replica is only slow"));
+        }
         if !record.call.is_repeatable() && record.uncertain() > 0 {
             broken.push(format!("call {call} is not idempotent, and is repeated"));
         }
+        let was_settled = state.has_settled(state.replicas[replica].well_since, now);
         let attempts = &mut state.calls[call].attempts;
         attempts.push(AttemptRecord {
             replica,
+            address,
             started: now,
             ended: None,
+            was_settled,
             is_unprocessed: false,
             is_overloaded: false,
             processed: 0,
@@ -268,19 +336,30 @@ impl World {
         Attempt { world: Arc::clone(self), call, attempt }
     }
 
-    fn attempt_ended(&self, call: usize, attempt: usize) {
+    fn attempt_ended(&self, call: usize, attempt: usize, is_answered: bool) {
         let now = Instant::now();
         let mut state = locked(&self.state);
         state.calls[call].attempts[attempt].ended = Some(now);
         let record = &state.calls[call];
-        let AttemptRecord { replica, started, .. } = record.attempts[attempt];
+        let AttemptRecord { replica, started, was_settled, .. } = record.attempts[attempt];
         let took = state.active_time(started, now);
         let may_repeat = record.call.is_repeatable()
             && record.attempts[..attempt].iter().filter(|other| !other.is_unprocessed).count()
                 < MAX_RETRIES;
         let is_late = may_repeat && took > record.call.takes + ABANDONED;
         let settled = state.settled_at(started, &[replica]);
+        let Call { deadline, leaves_after, .. } = record.call;
+        let is_over = now >= record.started + deadline.min(leaves_after.unwrap_or(deadline));
+        let is_hasty = !(is_answered || is_over)
+            && was_settled
+            && state.is_graceful(replica)
+            && now - started < GRACE;
         drop(state);
+        if is_hasty {
+            self.broken(format!(
+                "call {call} gives up replica {replica} after {took:?}, which may still answer"
+            ));
+        }
         if let Some(settled) = settled
             && is_late
         {
@@ -312,8 +391,11 @@ impl World {
         if took > deadline + Duration::from_millis(10) {
             broken.push(format!("call {call} takes {took:?}"));
         }
-        let is_down = state.all_down_since.is_some_and(|since| since <= record.started);
-        if is_down && took > OUTAGE {
+        // The time limit counts from the beginning of the outage.
+        let is_down = state
+            .all_down_since
+            .is_some_and(|since| since <= record.started && state.active_time(since, now) > OUTAGE);
+        if is_down && took > PENDING + Duration::from_millis(200) {
             broken.push(format!("call {call} waits {took:?} although no replica is up"));
         }
         match &result {
@@ -326,6 +408,9 @@ impl World {
                 needless = settled.is_some();
                 if record.uncertain() > 0 {
                     broken.push(format!("call {call} was sent, and has no replica"));
+                }
+                if record.had_connection {
+                    broken.push(format!("call {call} has no replica, and one is only slow"));
                 }
                 let least = match (record.had_replica, record.is_crowded) {
                     (true, _) => PENDING_SINCE_OUTAGE,
@@ -342,6 +427,9 @@ impl World {
             Err(CallError::Failed(status)) => match FailureKind::of(status) {
                 FailureKind::Unprocessed | FailureKind::Lost | FailureKind::Draining => {
                     needless = settled.is_some() && may_repeat;
+                }
+                FailureKind::Overloaded if status.details().is_empty() => {
+                    broken.push(format!("call {call} fails: {status:?} counts as overload"));
                 }
                 FailureKind::Overloaded => {
                     let overloads = state.overloads();
@@ -371,9 +459,11 @@ impl World {
     }
 
     fn stream_ended(&self, replica: usize, picked: Instant) {
-        let was_well = locked(&self.state).replicas[replica]
-            .well_since
-            .is_some_and(|since| since + SETTLED <= picked);
+        let state = locked(&self.state);
+        let Replica { well_since, steady_since, .. } = state.replicas[replica];
+        let since = if state.has_stalled(Instant::now()) { well_since } else { steady_since };
+        let was_well = state.has_settled(since, picked);
+        drop(state);
         if was_well {
             self.broken(format!("a stream on replica {replica} ends, and the replica is well"));
         }
@@ -430,16 +520,15 @@ impl World {
 }
 
 impl State {
-    /// Returns the calls of the replica with the fewest, if all are settled.
-    fn least_loaded(&self, at: Instant) -> Option<usize> {
+    /// Returns the calls of the replica with the fewest that was not tried, if all are settled.
+    fn least_loaded(&self, at: Instant, tried: &[usize]) -> Option<usize> {
         let replicas = 0..self.replicas.len();
-        let is_settled = |replica: usize| {
-            self.replicas[replica].well_since.is_some_and(|since| since + SETTLED <= at)
-        };
+        let is_settled = |replica: usize| self.has_settled(self.replicas[replica].well_since, at);
         if !replicas.clone().all(is_settled) {
             return None;
         }
-        replicas.map(|replica| self.load(replica)).min()
+        let open = replicas.filter(|replica| !tried.contains(replica));
+        open.map(|replica| self.load(replica)).min()
     }
 
     fn load(&self, replica: usize) -> usize {

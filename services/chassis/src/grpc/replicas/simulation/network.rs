@@ -5,7 +5,11 @@ use std::{
     error::Error,
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,11 +42,24 @@ const PORT: u16 = 50051;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Calls on a connection that is not trusted any more end after this time.
 const UNTRUSTED_DRAIN: Duration = Duration::from_secs(10);
+/// Enough for a health check.
+const NOT_SERVING: Duration = Duration::from_millis(400);
 /// Of a replica that stops.
 const DRAIN: Duration = Duration::from_millis(300);
 /// The store's servers answer this much before a deadline.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(20);
 const CROWD: usize = 300;
+/// A connection without any packets is replaced within this time.
+const FORGOTTEN: Duration = Duration::from_millis(3_500);
+/// All stops in a row.
+const LONGEST_STALL: Duration = Duration::from_secs(3);
+/// A replica that hangs for this time misses one health check.
+const HICCUP: Range<u64> = 600_000..700_000;
+/// Enough for a health check.
+const BETWEEN_HICCUPS: Duration = Duration::from_millis(500);
+const HICCUPS: usize = 3;
+/// Enough for a new connection.
+const BETWEEN_CLOSINGS: Duration = Duration::from_secs(1);
 
 pub(super) fn address(replica: usize, generation: u8) -> SocketAddr {
     let last = u8::try_from(replica).expect("few replicas") + 1;
@@ -55,6 +72,7 @@ pub(super) struct World {
     has_tls: bool,
     has_health_service: bool,
     pub(super) has_streams: bool,
+    pub(super) is_busy: bool,
     pub(super) history: History,
     pub(super) chance: Chance,
     pub(super) state: Mutex<State>,
@@ -64,7 +82,7 @@ pub(super) struct World {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) replicas: Vec<Replica>,
-    faults: Vec<FaultKind>,
+    pub(super) faults: Vec<FaultKind>,
     /// The last addresses of each name.
     resolved: BTreeMap<String, Vec<SocketAddr>>,
     /// When the process of the balancer was stopped, and for how long.
@@ -83,6 +101,16 @@ pub(super) struct Replica {
     /// Cancelled when the process ends its last calls.
     drained: CancellationToken,
     connections: Vec<Link>,
+    /// Hangs for a moment.
+    has_hiccup: bool,
+    /// When it sent GOAWAY.
+    closed_at: Option<Instant>,
+    /// Since when it is slow. Before, it was well for some time; it has no other fault.
+    pub(super) slow_since: Option<Instant>,
+    /// As `well_since`, but a hiccup is no fault.
+    pub(super) steady_since: Option<Instant>,
+    /// As `well_since`, but a GOAWAY is no fault.
+    pub(super) connected_since: Option<Instant>,
     /// Since when it is up, listed and without a fault.
     pub(super) well_since: Option<Instant>,
     /// Since when no call may be sent to it if another one is well.
@@ -97,7 +125,30 @@ impl State {
     }
 
     fn is_frozen(&self, replica: usize) -> bool {
-        self.has(|fault| *fault == FaultKind::Freeze(replica))
+        self.replicas[replica].has_hiccup
+            || self.has(|fault| {
+                matches!(fault, FaultKind::Freeze(at) | FaultKind::Vanish(at) if *at == replica)
+            })
+    }
+
+    /// Whether it is up, listed, and has only faults of one kind, and of these at most one.
+    fn has_only(&self, replica: usize, listing: Listing, is: impl Fn(&FaultKind) -> bool) -> bool {
+        let mut faults = self.faults.iter().filter(|fault| fault.replica() == Some(replica));
+        self.replicas[replica].is_up
+            && self.is_listed(replica, listing)
+            && faults.next().is_none_or(is)
+            && faults.next().is_none()
+    }
+
+    /// Whether no call in flight on it may be given up.
+    pub(super) fn is_graceful(&self, replica: usize) -> bool {
+        let mut faults = self.faults.iter().filter(|fault| fault.replica() == Some(replica));
+        self.replicas[replica].is_up && faults.all(FaultKind::is_graceful)
+    }
+
+    /// Whether the balancer's process was stopped in the last seconds.
+    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+        self.stalls.iter().any(|(at, time)| *at + *time + Duration::from_secs(3) > now)
     }
 
     fn is_cut(&self, replica: usize) -> bool {
@@ -155,6 +206,11 @@ impl World {
             life: CancellationToken::new(),
             drained: CancellationToken::new(),
             connections: Vec::new(),
+            has_hiccup: false,
+            closed_at: None,
+            slow_since: None,
+            steady_since: None,
+            connected_since: None,
             well_since: None,
             ill_since: None,
             silent_since: None,
@@ -165,6 +221,7 @@ impl World {
             has_tls: plan.has_tls,
             has_health_service: plan.has_health_service,
             has_streams: !plan.streams.is_empty(),
+            is_busy: plan.faults.iter().any(|fault| fault.kind == FaultKind::Busy),
             history: History::default(),
             chance: Chance::new(plan.seed, "world"),
             state: Mutex::new(State { replicas: replicas.collect(), ..State::default() }),
@@ -212,19 +269,32 @@ impl World {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let now = Instant::now();
         let mut state = locked(&self.state);
         change(&mut state);
         for replica in 0..state.replicas.len() {
-            let is_well = state.replicas[replica].is_up
-                && state.is_listed(replica, self.listing)
-                && !state.has(|fault| fault.replica() == Some(replica));
+            let is_well = state.has_only(replica, self.listing, |_| false);
+            let is_steady = state
+                .has_only(replica, self.listing, |fault| matches!(fault, FaultKind::Hiccups(_)));
+            let is_connected = state.has_only(replica, self.listing, |fault| {
+                matches!(fault, FaultKind::CloseConnections(_))
+            });
+            let is_slow =
+                state.has_only(replica, self.listing, |fault| matches!(fault, FaultKind::Slow(..)));
             let is_silent = !state.replicas[replica].is_up
                 || state.is_frozen(replica)
                 || state.is_cut(replica)
                 || (self.has_tls && state.is_distrusted(replica));
-            let is_ill = is_silent || (self.has_health_service && !state.is_serving(replica));
+            let is_ill = is_silent
+                || (self.has_health_service && !state.is_serving(replica))
+                || !state.is_listed(replica, self.listing);
+            let Replica { slow_since, steady_since, connected_since, .. } =
+                &mut state.replicas[replica];
+            *slow_since = slow_since.filter(|_| is_slow);
+            for (since, is_so) in [(steady_since, is_steady), (connected_since, is_connected)] {
+                *since = is_so.then(|| since.unwrap_or(now));
+            }
             let Replica { well_since, ill_since, silent_since, .. } = &mut state.replicas[replica];
             for (since, is_so) in
                 [(well_since, is_well), (ill_since, is_ill), (silent_since, is_silent)]
@@ -232,8 +302,8 @@ impl World {
                 *since = is_so.then(|| since.unwrap_or(now));
             }
         }
-        let all_down =
-            (0..state.replicas.len()).all(|at| !state.replicas[at].is_up && !state.is_cut(at));
+        let notices = |at| !state.is_cut(at) && !state.has(|fault| *fault == FaultKind::Forget(at));
+        let all_down = (0..state.replicas.len()).all(|at| !state.replicas[at].is_up && notices(at));
         state.all_down_since = all_down.then(|| state.all_down_since.unwrap_or(now));
         drop(state);
         self.changed.notify_waiters();
@@ -267,11 +337,22 @@ impl Client {
         let Fault { lasts, kind, .. } = fault;
         let world = &self.world;
         world.history.note(format!("fault: {kind:?} for {lasts:?}"));
-        world.change(|state| state.faults.push(kind.clone()));
+        let caused = Instant::now();
+        world.change(|state| {
+            state.faults.push(kind.clone());
+            if let FaultKind::Slow(replica, _) = kind {
+                let was_settled = state.has_settled(state.replicas[*replica].well_since, caused);
+                state.replicas[*replica].slow_since = was_settled.then_some(caused);
+            }
+        });
         match kind {
             FaultKind::Kill(replica) | FaultKind::Move(replica) => world.end(*replica),
             FaultKind::Drain(replica) => {
                 let drained = locked(&world.state).replicas[*replica].drained.clone();
+                // Often, the health service answers so for a while before.
+                if world.chance.happens(0.5) {
+                    sleep(NOT_SERVING).await;
+                }
                 for link in world.connections(*replica) {
                     link.0.closing.cancel();
                 }
@@ -281,6 +362,13 @@ impl Client {
                 world.end(*replica);
             }
             FaultKind::CloseConnections(replica) => {
+                world.change(|state| {
+                    let replica = &mut state.replicas[*replica];
+                    let closed = replica.closed_at.replace(caused);
+                    if closed.is_some_and(|closed| caused - closed < BETWEEN_CLOSINGS) {
+                        replica.connected_since = Some(caused);
+                    }
+                });
                 for link in world.connections(*replica) {
                     link.0.closing.cancel();
                 }
@@ -295,11 +383,31 @@ impl Client {
                 }
             }
             FaultKind::Stall => {
-                let time = (*lasts).min(Duration::from_secs(3));
-                locked(&world.state).stalls.push((Instant::now(), time));
-                advance(time).await;
+                let time = (*lasts).min(LONGEST_STALL);
+                let most = (LONGEST_STALL.as_millis() / time.as_millis().max(1)) as u64;
+                // A time-out of a health check that fires much later does not count.
+                let is_long = time > Duration::from_millis(550);
+                let times = if is_long { world.chance.number(1..most + 1) } else { 1 };
+                for _ in 0..times {
+                    locked(&world.state).stalls.push((Instant::now(), time));
+                    advance(time).await;
+                    sleep(Duration::from_millis(1)).await;
+                }
             }
-            FaultKind::Crowd => {
+            FaultKind::Hiccups(replica) => {
+                for _ in 0..HICCUPS {
+                    world.change(|state| state.replicas[*replica].has_hiccup = true);
+                    sleep(world.chance.delay(HICCUP, Duration::ZERO)).await;
+                    world.change(|state| state.replicas[*replica].has_hiccup = false);
+                    sleep(BETWEEN_HICCUPS).await;
+                }
+            }
+            FaultKind::Forget(replica) => {
+                for link in world.connections(*replica) {
+                    link.0.forgotten.store(true, Ordering::Relaxed);
+                }
+            }
+            FaultKind::Crowd | FaultKind::Busy => {
                 for _ in 0..CROWD {
                     let client = Arc::clone(self);
                     let call = Call {
@@ -316,10 +424,18 @@ impl Client {
             _ => {}
         }
         let lasts = match kind {
-            FaultKind::CloseConnections(_) | FaultKind::Stall => Duration::ZERO,
+            FaultKind::CloseConnections(_) | FaultKind::Hiccups(_) | FaultKind::Stall => {
+                Duration::ZERO
+            }
             _ => *lasts,
         };
         sleep(lasts).await;
+        // Until the client has replaced the connections.
+        while matches!(kind, FaultKind::Forget(_))
+            && locked(&world.state).active_time(caused, Instant::now()) < FORGOTTEN
+        {
+            sleep(Duration::from_millis(100)).await;
+        }
         world.heal(kind);
     }
 }
@@ -399,16 +515,18 @@ impl Network {
             return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         }
         let mut state = locked(&world.state);
-        let Replica { life, drained, connections, .. } = &mut state.replicas[replica];
+        let Replica { life, drained, connections, generation, .. } = &mut state.replicas[replica];
         let link = Link(Arc::new(LinkState {
             world: Arc::clone(world),
             replica,
+            address: self::address(replica, *generation),
             life: life.clone(),
             drained: drained.clone(),
             closing: CancellationToken::new(),
             goaway: CancellationToken::new(),
             reset: CancellationToken::new(),
             untrusted: CancellationToken::new(),
+            forgotten: AtomicBool::new(false),
         }));
         connections.push(link.clone());
         tokio::spawn(link.clone().close());
@@ -423,6 +541,7 @@ pub(super) struct Link(Arc<LinkState>);
 struct LinkState {
     world: Arc<World>,
     replica: usize,
+    address: SocketAddr,
     life: CancellationToken,
     drained: CancellationToken,
     /// Cancelled when the replica sends GOAWAY.
@@ -432,6 +551,8 @@ struct LinkState {
     /// Cancelled when the client notices that the connection failed.
     reset: CancellationToken,
     untrusted: CancellationToken,
+    /// Its packets are dropped.
+    forgotten: AtomicBool,
 }
 
 impl fmt::Debug for Link {
@@ -445,20 +566,32 @@ impl Link {
         self.0.replica
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Brings a packet from or to the replica.
+    async fn travel(&self) {
+        self.0.world.travel_to(self.0.replica).await;
+        if self.0.forgotten.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Brings the end of the connection to the client.
     async fn close(self) {
-        let LinkState { world, replica, life, closing, goaway, reset, .. } = &*self.0;
+        let LinkState { life, closing, goaway, reset, .. } = &*self.0;
         tokio::select! {
             biased;
             () = life.cancelled() => {}
             () = reset.cancelled() => return,
             () = closing.cancelled() => {
-                world.travel_to(*replica).await;
+                self.travel().await;
                 goaway.cancel();
                 life.cancelled().await;
             }
         }
-        world.travel_to(*replica).await;
+        self.travel().await;
         reset.cancel();
     }
 
@@ -487,6 +620,10 @@ impl Link {
         }
         let (respond, response) = oneshot::channel();
         tokio::spawn(self.clone().serve(attempt.clone(), left, respond));
+        let lost = || {
+            attempt.lost();
+            Err(self.lost("the connection was reset"))
+        };
         tokio::select! {
             biased;
             response = response => match response {
@@ -495,9 +632,9 @@ impl Link {
                     Err(status)
                 }
                 Ok(answer) => answer,
-                Err(_) => Err(self.lost("the connection was reset")),
+                Err(_) => lost(),
             },
-            () = reset.cancelled() => Err(self.lost("the connection was reset")),
+            () = reset.cancelled() => lost(),
         }
     }
 
@@ -526,7 +663,7 @@ impl Link {
                 reset.cancel();
                 return;
             }
-            world.travel_to(replica).await;
+            self.travel().await;
             let _ = respond.send(answer);
         } else {
             reset.cancelled().await;
@@ -537,7 +674,7 @@ impl Link {
         let LinkState { world, replica, drained, closing, .. } = &*self.0;
         let (world, replica) = (world, *replica);
         let received = Instant::now();
-        world.travel_to(replica).await;
+        self.travel().await;
         world.until(|state| !state.is_frozen(replica)).await;
         let (refused, overloaded, slow) = {
             let state = locked(&world.state);
@@ -547,6 +684,7 @@ impl Link {
             });
             let overloaded = state.probability(|fault| match fault {
                 FaultKind::Overload(at, probability) if *at == replica => Some(*probability),
+                FaultKind::Busy => Some(1.0),
                 _ => None,
             });
             (refused, overloaded, state.slowness(replica))
@@ -578,14 +716,14 @@ impl Link {
         const TIMEOUT: Duration = Duration::from_millis(380);
         let LinkState { world, replica, .. } = &*self.0;
         let (world, replica) = (world, *replica);
-        world.travel_to(replica).await;
+        self.travel().await;
         world.until(|state| !state.is_frozen(replica)).await;
         let slow = locked(&world.state).slowness(replica);
         if !slow.is_zero() {
             sleep(slow.min(TIMEOUT)).await;
             world.until(|state| !state.is_frozen(replica)).await;
         }
-        world.travel_to(replica).await;
+        self.travel().await;
         if slow >= TIMEOUT {
             return Err(Status::deadline_exceeded("too slow"));
         }
@@ -675,8 +813,14 @@ impl Resolve for Names {
                 let is_named = |replica: &usize| {
                     host.strip_prefix("db-").is_none_or(|name| *name == replica.to_string())
                 };
-                let is_listed =
-                    |replica: &usize| !state.has(|fault| *fault == FaultKind::Unlist(*replica));
+                let is_listed = |replica: &usize| {
+                    !state.has(|fault| {
+                        matches!(
+                            fault,
+                            FaultKind::Unlist(at) | FaultKind::Vanish(at) if at == replica
+                        )
+                    })
+                };
                 (0..state.replicas.len())
                     .filter(is_named)
                     .filter(is_listed)

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use simulator::locked;
 use tokio::task::JoinSet;
 
-use super::{Call, Client, LONG_DEADLINE};
+use super::{Call, Client, FaultKind, LONG_DEADLINE};
 use crate::grpc::replicas::retry::Idempotency;
 
 /// Calls of a burst for each replica, with a difference of one.
 const BURST: usize = 4;
+/// Successful calls that fill the retry budget.
+const REFILL: usize = 100;
 /// Enough that each of a few replicas gets one.
 const KEYS: u64 = 64;
 
@@ -29,6 +31,7 @@ impl Client {
         self.check_in_flight();
         self.check_load(1, 2 * replicas, 0).await;
         self.check_load(BURST * replicas, 1, 1).await;
+        self.check_budget().await;
         self.check_in_flight();
         let mut used = BTreeMap::new();
         for key in 0..KEYS {
@@ -44,6 +47,40 @@ impl Client {
         }
     }
 
+    /// Successful calls have refilled the retry budget, which busy replicas had used up.
+    async fn check_budget(self: &Arc<Self>) {
+        let world = &self.world;
+        if !world.is_busy || locked(&world.state).replicas.len() < 2 {
+            return;
+        }
+        self.make_calls(REFILL, Idempotency::Safe).await;
+        world.change(|state| state.faults.push(FaultKind::Overload(0, 1.0)));
+        let first = locked(&world.state).calls.len();
+        self.make_calls(BURST, Idempotency::Safe).await;
+        world.change(|state| state.faults.clear());
+        let failed = locked(&world.state).calls[first..].iter().any(|call| !call.has_succeeded);
+        if failed {
+            world.broken("a call on a busy replica is not repeated on another one".to_owned());
+        }
+    }
+
+    async fn make_calls(self: &Arc<Self>, at_once: usize, idempotency: Idempotency) {
+        let call = Call {
+            at: Duration::ZERO,
+            idempotency,
+            deadline: LONG_DEADLINE,
+            takes: Duration::from_millis(20),
+            fails: false,
+            leaves_after: None,
+        };
+        let mut calls = JoinSet::new();
+        for _ in 0..at_once {
+            let (client, call) = (Arc::clone(self), call.clone());
+            calls.spawn(async move { client.call(call).await });
+        }
+        calls.join_all().await;
+    }
+
     fn check_in_flight(&self) {
         let in_flight = self.balancer.in_flight();
         if in_flight > 0 {
@@ -55,22 +92,7 @@ impl Client {
     async fn check_load(self: &Arc<Self>, at_once: usize, times: usize, difference: usize) {
         let first = locked(&self.world.state).calls.len();
         for _ in 0..times {
-            let mut calls = JoinSet::new();
-            for _ in 0..at_once {
-                let client = Arc::clone(self);
-                calls.spawn(async move {
-                    let call = Call {
-                        at: Duration::ZERO,
-                        idempotency: Idempotency::NonIdempotent,
-                        deadline: LONG_DEADLINE,
-                        takes: Duration::from_millis(20),
-                        fails: false,
-                        leaves_after: None,
-                    };
-                    client.call(call).await;
-                });
-            }
-            calls.join_all().await;
+            self.make_calls(at_once, Idempotency::NonIdempotent).await;
         }
         let state = locked(&self.world.state);
         let mut load = vec![0; state.replicas.len()];
