@@ -14,6 +14,7 @@ use merch_chassis::{
 use merch_contract::grpc::assistant::v1::{
     assistant_service_client::AssistantServiceClient, assistant_service_server::SERVICE_NAME,
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::context::RequestContext;
@@ -65,14 +66,37 @@ impl Db {
         A: Future<Output = Result<Response<T>, Status>>,
     {
         let context = RequestContext::current();
+        self.call_until(self.deadline(), kind, &context, || message.clone(), method).await
+    }
+
+    /// Returns the deadline of a call that begins now.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
+    /// Like [`Self::call`], with another deadline, for the request of `context`. `message` returns
+    /// the message of each attempt.
+    pub(crate) async fn call_until<M, T, F, A>(
+        &self,
+        deadline: Instant,
+        kind: Idempotency,
+        context: &RequestContext,
+        message: impl Fn() -> M,
+        method: F,
+    ) -> Result<T, DbError>
+    where
+        F: Fn(Client, Request<M>) -> A,
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
         let attempt = |connection, left| {
-            let mut request = Request::new(message.clone());
+            let mut request = Request::new(message());
             request.set_timeout(left);
             context.attach(&mut request);
             let response = method(Client::new(connection), request);
             async { response.await.map(Response::into_inner) }
         };
-        self.replicas.call(kind, self.deadline, attempt).await.map_err(|error| match error {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.replicas.call(kind, left, attempt).await.map_err(|error| match error {
             CallError::DeadlineExceeded => DbError::DeadlineExceeded,
             CallError::NoReplica => DbError::Unreachable(error.to_string()),
             CallError::Failed(status) => DbError::from(status),

@@ -36,7 +36,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::App,
+    app::{App, OrderBatches},
     db::Db,
     events::Events,
     identity::{Hasher, RateLimits, RevokedTokens, Tokens},
@@ -191,6 +191,7 @@ async fn run(
 
 fn app(config: &Config, db: Db, events: Events) -> App {
     App {
+        orders: OrderBatches::new(db.clone()),
         db,
         events,
         hasher: Hasher::new(config.hash_cost, config.hash_concurrency, config.hash_queue_capacity),

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// Why a call failed. Derived from codes and details, never from message texts.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum DbError {
     #[error("the db service did not respond within the deadline")]
     DeadlineExceeded,
