@@ -16,7 +16,7 @@ impl ErrorReason {
             Self::SidTaken | Self::UsernameTaken | Self::EmailTaken => Code::AlreadyExists,
             Self::OutOfStock | Self::IdempotencyKeyReused => Code::FailedPrecondition,
             Self::VersionMismatch => Code::Aborted,
-            Self::DatabaseUnavailable | Self::Overloaded => Code::Unavailable,
+            Self::DatabaseUnavailable | Self::Overloaded | Self::OrderExpired => Code::Unavailable,
             Self::TooManyLogIns | Self::TooManyWrites => Code::ResourceExhausted,
         }
     }

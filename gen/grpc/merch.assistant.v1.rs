@@ -448,6 +448,11 @@ pub struct NewOrder {
     /// order as it was when it was placed.
     #[prost(string, tag = "5")]
     pub idempotency_key: ::prost::alloc::string::String,
+    /// How long the buyer waits, in milliseconds from the arrival of the call. Afterwards, the server
+    /// MUST refuse the order with `ERROR_REASON_ORDER_EXPIRED` if it has not decided on it. If unset,
+    /// the deadline of the call applies alone. A server of an earlier release ignores this field.
+    #[prost(int32, optional, tag = "6")]
+    pub time_left_ms: ::core::option::Option<i32>,
 }
 /// Places orders.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -460,8 +465,10 @@ pub struct PlaceOrdersRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrderRefusal {
     /// `ERROR_REASON_INVALID_FIELD`, `ERROR_REASON_TOKEN_REVOKED`, `ERROR_REASON_PRODUCT_NOT_FOUND`,
-    /// `ERROR_REASON_OUT_OF_STOCK`, `ERROR_REASON_IDEMPOTENCY_KEY_REUSED` or
-    /// `ERROR_REASON_TOO_MANY_WRITES`.
+    /// `ERROR_REASON_OUT_OF_STOCK`, `ERROR_REASON_IDEMPOTENCY_KEY_REUSED`,
+    /// `ERROR_REASON_TOO_MANY_WRITES` or `ERROR_REASON_ORDER_EXPIRED`. If the outcome of this order is
+    /// unknown, and that of another one is not: `ERROR_REASON_DATABASE_UNAVAILABLE`, or
+    /// `ERROR_REASON_UNSPECIFIED` after an internal error.
     #[prost(enumeration = "ErrorReason", tag = "1")]
     pub reason: i32,
     /// A sentence for people. Programs MUST NOT parse it.
@@ -483,8 +490,8 @@ pub mod place_order_result {
         /// The order as it was placed, by this call or by the first call with the idempotency key.
         #[prost(message, tag = "1")]
         Order(super::Order),
-        /// The refusal. The server stores nothing of this order, except a log event if the stock is too
-        /// small.
+        /// The refusal. Unless the outcome is unknown, the server stores nothing of this order, except a
+        /// log event if the stock is too small.
         #[prost(message, tag = "2")]
         Refusal(super::OrderRefusal),
     }
@@ -611,6 +618,9 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: this user has the maximum number of concurrent changes in progress. Nothing
     /// was done. In PlaceOrders, only the affected order is refused.
     TooManyWrites = 16,
+    /// UNAVAILABLE: the order's time was over before the server decided on it. Nothing was done. Only
+    /// in PlaceOrders, for the affected order.
+    OrderExpired = 17,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -636,6 +646,7 @@ impl ErrorReason {
             Self::Overloaded => "ERROR_REASON_OVERLOADED",
             Self::TooManyLogIns => "ERROR_REASON_TOO_MANY_LOG_INS",
             Self::TooManyWrites => "ERROR_REASON_TOO_MANY_WRITES",
+            Self::OrderExpired => "ERROR_REASON_ORDER_EXPIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -658,6 +669,7 @@ impl ErrorReason {
             "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
             "ERROR_REASON_TOO_MANY_LOG_INS" => Some(Self::TooManyLogIns),
             "ERROR_REASON_TOO_MANY_WRITES" => Some(Self::TooManyWrites),
+            "ERROR_REASON_ORDER_EXPIRED" => Some(Self::OrderExpired),
             _ => None,
         }
     }
@@ -1187,8 +1199,9 @@ pub mod assistant_service_client {
         /// order of the request. Each order succeeds or fails independently. The server MUST NOT respond
         /// before it has committed all orders that it reports as placed.
         ///
-        /// The call itself fails only if nothing was committed, or if the outcome is unknown
-        /// (DEADLINE_EXCEEDED, UNAVAILABLE). Orders with an idempotency key are then safe to retry.
+        /// The call itself fails only if nothing was committed, or if the outcome of every order is unknown
+        /// (DEADLINE_EXCEEDED, UNAVAILABLE). Orders with an idempotency key are then safe to retry. The
+        /// metadata of a call with orders of several requests names the request of the first order.
         pub async fn place_orders(
             &mut self,
             request: impl tonic::IntoRequest<super::PlaceOrdersRequest>,
@@ -1475,8 +1488,9 @@ pub mod assistant_service_server {
         /// order of the request. Each order succeeds or fails independently. The server MUST NOT respond
         /// before it has committed all orders that it reports as placed.
         ///
-        /// The call itself fails only if nothing was committed, or if the outcome is unknown
-        /// (DEADLINE_EXCEEDED, UNAVAILABLE). Orders with an idempotency key are then safe to retry.
+        /// The call itself fails only if nothing was committed, or if the outcome of every order is unknown
+        /// (DEADLINE_EXCEEDED, UNAVAILABLE). Orders with an idempotency key are then safe to retry. The
+        /// metadata of a call with orders of several requests names the request of the first order.
         async fn place_orders(
             &self,
             request: tonic::Request<super::PlaceOrdersRequest>,

@@ -370,6 +370,9 @@ impl Validate for super::assistant::v1::NewOrder {
                         && PATTERN_2.is_match(&self.idempotency_key)),
                 "1 to 255 visible ASCII characters, or empty",
             );
+        if let Some(value) = &self.time_left_ms {
+            violations.require("time_left_ms", (0..).contains(value), "at least 0");
+        }
     }
 }
 impl Validate for super::assistant::v1::PlaceOrdersRequest {

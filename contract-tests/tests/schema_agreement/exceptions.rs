@@ -89,6 +89,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     exception("Purchase.context", "missing in openapi.yaml", WHENCE),
     exception("Purchase.caller", "missing in openapi.yaml", WHO),
     exception(
+        "Purchase.time_left_ms",
+        "missing in openapi.yaml",
+        "the api derives it from its own deadline",
+    ),
+    exception(
         "Purchase.idempotency_key",
         "presence",
         "an absent header is an empty string, which is not a valid key",

@@ -83,7 +83,9 @@ impl Db {
 impl Calls {
     fn record(&mut self, reason: Reason) {
         match reason {
-            Reason::DatabaseUnavailable | Reason::Overloaded => self.unavailable = true,
+            Reason::DatabaseUnavailable | Reason::Overloaded | Reason::OrderExpired => {
+                self.unavailable = true;
+            }
             Reason::TooManyLogIns | Reason::TooManyWrites => self.too_many = true,
             Reason::TokenRevoked => self.revoked = true,
             _ => {}
@@ -253,6 +255,7 @@ impl Db {
             Reason::ProductNotFound,
             Reason::OutOfStock,
             Reason::TooManyWrites,
+            Reason::OrderExpired,
         ];
         reasons.extend(if_sent(&new.idempotency_key, Reason::IdempotencyKeyReused));
         let outcome = match self.check(&new, &reasons) {

@@ -1,6 +1,7 @@
 //! The use cases, one method per operation. They do not depend on HTTP: `http` maps an [`AppError`]
 //! to a response.
 
+mod order_batches;
 mod orders;
 mod products;
 mod users;
@@ -12,12 +13,12 @@ use merch_contract::grpc::assistant::v1::{self as proto, ErrorReason};
 use merch_logging::client::journal::AppendError;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::{order_batches::OrderBatches, products::Catalogue};
 use crate::{
     db::{Db, DbError},
     events::Events,
     identity::{Caller, HashError, Hasher, RateLimits, RevokedTokens, TokenError, Tokens},
 };
-pub(crate) use products::Catalogue;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppError {
@@ -52,6 +53,7 @@ pub(crate) enum AppError {
 pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) catalogue: Catalogue,
+    pub(crate) orders: OrderBatches,
     pub(crate) events: Events,
     pub(crate) hasher: Hasher,
     pub(crate) rate_limits: RateLimits,

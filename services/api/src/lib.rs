@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Catalogue},
+    app::{App, Catalogue, OrderBatches},
     db::Db,
     events::Events,
     identity::{Hasher, RateLimits, RevokedTokens, Tokens},
@@ -192,6 +192,7 @@ async fn run(
 
 fn app(config: &Config, db: Db, events: Events) -> App {
     App {
+        orders: OrderBatches::new(db.clone()),
         db,
         catalogue: Catalogue::new(),
         events,

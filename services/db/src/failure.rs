@@ -125,6 +125,7 @@ pub(crate) fn message(reason: ErrorReason) -> &'static str {
         ErrorReason::TooManyWrites => {
             "the user has too many changes in flight; wait for one of them"
         }
+        ErrorReason::OrderExpired => "the order waited until its time was over; try again",
     }
 }
 

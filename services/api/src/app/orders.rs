@@ -1,15 +1,12 @@
 use merch_chassis::WriteClass;
-use merch_contract::{
-    grpc::assistant::v1::{self as proto, place_order_result::Outcome},
-    rest::server as rest,
-};
+use merch_contract::{grpc::assistant::v1 as proto, rest::server as rest};
 use uuid::Uuid;
 
 use super::{App, AppError};
 use crate::{
     context::RequestContext,
     convert::{Versioned, items, next_page, order_status, required},
-    db::{DbError, Idempotency},
+    db::Idempotency,
     identity::Caller,
 };
 
@@ -22,25 +19,7 @@ impl App {
         idempotency_key: Option<String>,
     ) -> Result<Versioned<rest::Order>, AppError> {
         let _permit = self.begin_write(caller, WriteClass::Data)?;
-        let kind = if idempotency_key.is_some() {
-            Idempotency::Idempotent
-        } else {
-            Idempotency::NonIdempotent
-        };
-        let order = proto::NewOrder {
-            context: Some(RequestContext::current().to_proto()),
-            caller: Some(caller.to_proto()),
-            product_id: purchase.product_id,
-            quantity: purchase.quantity,
-            idempotency_key: idempotency_key.unwrap_or_default(),
-        };
-        // One order per call: the db service batches concurrent calls into one transaction.
-        let request = proto::PlaceOrdersRequest { orders: vec![order] };
-        let result = self
-            .db
-            .call(kind, request, |mut db, request| async move { db.place_orders(request).await })
-            .await
-            .and_then(single_order);
+        let result = self.orders.place(caller, purchase, idempotency_key).await;
         Ok(self.as_caller(caller, result).await?.try_into()?)
     }
 
@@ -110,21 +89,5 @@ impl App {
             .await;
         let response = self.as_caller(caller, result).await?;
         Ok(required(response.order, "CancelOrder returned no order")?.try_into()?)
-    }
-}
-
-fn single_order(mut response: proto::PlaceOrdersResponse) -> Result<proto::Order, DbError> {
-    let (Some(result), true) = (response.results.pop(), response.results.is_empty()) else {
-        return Err(DbError::InvalidResponse(
-            "PlaceOrders did not return one result for one order",
-        ));
-    };
-    match required(result.outcome, "PlaceOrders returned a result without an outcome")? {
-        Outcome::Order(order) => Ok(order),
-        Outcome::Refusal(refusal) => Err(DbError::Refused {
-            reason: refusal.reason(),
-            retry_after: None,
-            message: refusal.message,
-        }),
     }
 }

@@ -67,7 +67,9 @@ impl From<DbError> for Problem {
                 ErrorReason::OutOfStock => Code::OutOfStock.into(),
                 ErrorReason::IdempotencyKeyReused => Code::IdempotencyKeyReused.into(),
                 ErrorReason::VersionMismatch => Code::VersionMismatch.into(),
-                ErrorReason::DatabaseUnavailable | ErrorReason::Overloaded => {
+                ErrorReason::DatabaseUnavailable
+                | ErrorReason::Overloaded
+                | ErrorReason::OrderExpired => {
                     let retry_after = *retry_after;
                     Problem::unavailable(error, retry_after)
                 }

@@ -16,6 +16,7 @@ mod identity;
 mod key_rotation;
 mod middleware;
 mod operations;
+mod order_batches;
 mod pages;
 mod proxies;
 mod replicas;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use merch_contract::{
     grpc::assistant::{v1 as proto, v1::ErrorReason},
     validation::{Validate as _, Violation},
@@ -17,7 +19,7 @@ use crate::{
     },
 };
 
-/// `until` is the caller's deadline.
+/// `until` is the deadline of the call; an order can have an earlier one.
 pub(super) async fn place_orders(
     queue: &Queue,
     request: proto::PlaceOrdersRequest,
@@ -30,14 +32,16 @@ pub(super) async fn place_orders(
     for order in request.orders {
         let violations = order.violations();
         if violations.is_empty() {
-            valid.push(NewOrder::try_from(order)?);
+            let order = NewOrder::try_from(order)?;
+            let deadline = [order.deadline, until].into_iter().flatten().min();
+            valid.push(NewOrder { deadline, ..order });
             results.push(None);
         } else {
             let message = violation_message(&violations);
             results.push(Some(refusal_result(ErrorReason::InvalidField, message)));
         }
     }
-    let mut outcomes = queue.place(valid, until).await?.into_iter();
+    let mut outcomes = queue.place(valid).await?.into_iter();
     let results = results
         .into_iter()
         .map(|result| result.or_else(|| outcomes.next().map(Into::into)).unwrap_or_default())
@@ -91,13 +95,22 @@ impl TryFrom<proto::NewOrder> for NewOrder {
 
     fn try_from(order: proto::NewOrder) -> Result<Self, Failure> {
         // Destructured, so that a new field does not compile until it is read.
-        let proto::NewOrder { context, caller, product_id, quantity, idempotency_key } = order;
+        let proto::NewOrder {
+            context,
+            caller,
+            product_id,
+            quantity,
+            idempotency_key,
+            time_left_ms,
+        } = order;
+        let time_left = time_left_ms.and_then(|left| u64::try_from(left).ok());
         Ok(Self {
             context: read::context(context),
             caller: read::caller(caller)?,
             product_id,
             quantity,
             idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
+            deadline: time_left.map(|left| Instant::now() + Duration::from_millis(left)),
         })
     }
 }

@@ -4,18 +4,15 @@
 //! queue, and the next transaction takes all of them. There is no timer: an order that finds the
 //! queue empty is committed immediately.
 
-use std::{iter::repeat_n, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use merch_chassis::{ConcurrencyLimit, ConcurrencyPermit, WriteClass};
 use merch_contract::grpc::assistant::v1::ErrorReason;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Caller,
+    Caller, internal,
     place::{NewOrder, OrderOutcome, PlaceOrders, direct::DirectOutcome},
 };
 use crate::{failure::Failure, metrics};
@@ -42,7 +39,6 @@ type UserPermit = ConcurrencyPermit<(Caller, WriteClass)>;
 
 struct PendingCall {
     orders: Vec<NewOrder>,
-    deadline: Option<Instant>,
     response: oneshot::Sender<Reply>,
     permit: OwnedSemaphorePermit,
     /// One permit per order, held until the reply even if the caller disconnects.
@@ -61,16 +57,13 @@ pub(crate) struct Queue {
 impl Queue {
     /// Returns one outcome per order, in the order of the request, after the commit.
     ///
-    /// An order is not placed if the future is dropped, or `deadline` passes, before the committer
-    /// decides on it. Orders above their user's limit are refused separately.
+    /// An order is not placed if the future is dropped, or its deadline passes, before the
+    /// committer decides on it. Orders above their user's limit are refused separately.
     ///
     /// # Errors
-    /// `OVERLOADED` if the queue is full; the failure of the transaction.
-    pub(crate) async fn place(
-        &self,
-        orders: Vec<NewOrder>,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<OrderOutcome>, Failure> {
+    /// `OVERLOADED` if the queue is full; the failure of the transaction, if no order has an
+    /// outcome.
+    pub(crate) async fn place(&self, orders: Vec<NewOrder>) -> Result<Vec<OrderOutcome>, Failure> {
         let (mut admitted, mut user_permits, mut is_admitted) =
             (Vec::with_capacity(orders.len()), Vec::new(), Vec::new());
         for order in orders {
@@ -83,7 +76,7 @@ impl Queue {
                 metrics::WRITES_REFUSED.inc();
             }
         }
-        let outcomes = self.enqueue(admitted, user_permits, deadline).await?;
+        let outcomes = self.enqueue(admitted, user_permits).await?;
         Ok(with_refusals(&is_admitted, outcomes))
     }
 
@@ -91,7 +84,6 @@ impl Queue {
         &self,
         orders: Vec<NewOrder>,
         user_permits: Vec<UserPermit>,
-        deadline: Option<Instant>,
     ) -> Result<Vec<OrderOutcome>, Failure> {
         if orders.is_empty() {
             return Ok(Vec::new());
@@ -102,7 +94,7 @@ impl Queue {
             self.capacity.clone().try_acquire_many_owned(count).map_err(|_| overloaded())?;
         let (response, outcomes) = oneshot::channel();
         metrics::QUEUE_DEPTH.add(i64::from(count));
-        let call = PendingCall { orders, deadline, response, permit, user_permits };
+        let call = PendingCall { orders, response, permit, user_permits };
         if self.calls.try_send(call).is_err() {
             metrics::QUEUE_DEPTH.sub(i64::from(count));
             return Err(overloaded());
@@ -171,7 +163,9 @@ impl<P: PlaceOrders> Committer<P> {
         while let Some(call) = next {
             if !call.is_live() {
                 call.record_dequeued();
-                call.reply(Err(Failure::TimedOut));
+                let expired = OrderOutcome::Refused(ErrorReason::OrderExpired);
+                let outcomes = vec![expired; call.orders.len()];
+                call.reply(Ok(outcomes));
             } else if orders + call.orders.len() > self.max_batch && !batch.is_empty() {
                 self.carry_over = Some(call);
                 break;
@@ -188,28 +182,30 @@ impl<P: PlaceOrders> Committer<P> {
     /// Places the orders of a batch in one statement, then the undecided ones in a transaction.
     async fn commit(&self, batch: Vec<PendingCall>) {
         let orders: Vec<&NewOrder> = batch.iter().flat_map(|call| &call.orders).collect();
-        let outcomes = match self.store.place_directly(&orders, &|| time_left(&batch)).await {
+        let time_left = || batch.iter().flat_map(PendingCall::orders).map(time_left).collect();
+        let outcomes = match self.store.place_directly(&orders, &time_left).await {
             Ok(outcomes) => outcomes,
             Err(Failure::Internal(error)) => {
                 tracing::warn!(
                     %error,
-                    calls = batch.len(),
+                    orders = orders.len(),
                     "failed to place a batch of orders in one statement; using a transaction"
                 );
                 orders.iter().map(|_| DirectOutcome::Undecided).collect()
             }
-            Err(failure) => return reply_all(batch, &failure),
+            Err(failure) => {
+                return batch.into_iter().for_each(|call| call.reply(Err(failure.clone())));
+            }
         };
         let mut outcomes = outcomes.into_iter();
         let mut undecided = Vec::new();
         for call in batch {
-            let outcomes: Vec<_> = outcomes.by_ref().take(call.orders.len()).collect();
-            let is_undecided =
-                |outcome: &DirectOutcome| matches!(outcome, DirectOutcome::Undecided);
-            if outcomes.iter().any(is_undecided) {
-                undecided.push(Undecided { call, outcomes });
+            let outcomes = outcomes.by_ref().take(call.orders.len()).collect();
+            let call = PartlyPlaced { call, outcomes };
+            if call.undecided().next().is_some() {
+                undecided.push(call);
             } else {
-                call.reply(Ok(outcomes.into_iter().filter_map(DirectOutcome::placed).collect()));
+                call.reply(&mut std::iter::empty());
             }
         }
         if !undecided.is_empty() {
@@ -217,81 +213,90 @@ impl<P: PlaceOrders> Committer<P> {
         }
     }
 
-    async fn decide(&self, calls: Vec<Undecided>) {
-        match self.place(&calls).await {
-            // Nothing is committed. One call may be the cause; the others must not fail.
-            Err(Failure::Internal(error)) if calls.len() > 1 => {
+    async fn decide(&self, calls: Vec<PartlyPlaced>) {
+        let orders: Vec<_> = calls.iter().flat_map(PartlyPlaced::undecided).collect();
+        let results: Vec<_> = match self.place(&orders).await {
+            // Nothing is committed. One order may be the cause; the others must not fail.
+            Err(Failure::Internal(error)) if orders.len() > 1 => {
                 tracing::warn!(
                     %error,
-                    calls = calls.len(),
-                    "failed to commit a batch of orders; committing each call separately"
+                    orders = orders.len(),
+                    "failed to commit a batch of orders; committing each order separately"
                 );
-                for call in calls {
-                    let single = [call];
-                    let result = self.place(&single).await;
-                    reply_decided(single, result);
-                }
+                drop(orders);
+                return self.decide_separately(calls).await;
             }
-            result => reply_decided(calls, result),
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(failure) => orders.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        let mut results = results.into_iter();
+        calls.into_iter().for_each(|call| call.reply(&mut results));
+    }
+
+    async fn decide_separately(&self, calls: Vec<PartlyPlaced>) {
+        for call in calls {
+            let mut results = Vec::new();
+            for order in call.undecided() {
+                let outcomes = self.place(&[order]).await;
+                results.push(outcomes.and_then(|mut outcomes| {
+                    outcomes.pop().ok_or_else(|| internal("an order has no outcome"))
+                }));
+            }
+            call.reply(&mut results.into_iter());
         }
     }
 
-    /// Returns one outcome per undecided order; `None` if it expired, and was not placed.
-    async fn place(&self, calls: &[Undecided]) -> Result<Vec<Option<OrderOutcome>>, Failure> {
-        let orders: Vec<&NewOrder> = calls.iter().flat_map(Undecided::orders).collect();
-        let time_left = || {
-            let of_call = |call: &Undecided| repeat_n(call.call.time_left(), call.count());
-            calls.iter().flat_map(of_call).collect()
-        };
+    async fn place(
+        &self,
+        orders: &[(&PendingCall, &NewOrder)],
+    ) -> Result<Vec<OrderOutcome>, Failure> {
+        let time_left = || orders.iter().copied().map(time_left).collect();
+        let orders: Vec<&NewOrder> = orders.iter().map(|(_, order)| *order).collect();
         self.store.place(&orders, &time_left).await
     }
 }
 
-fn time_left(calls: &[PendingCall]) -> Vec<Option<Duration>> {
-    calls.iter().flat_map(|call| repeat_n(call.time_left(), call.orders.len())).collect()
+/// Returns how long the buyer of an order waits; `None` if it no longer does.
+fn time_left((call, order): (&PendingCall, &NewOrder)) -> Option<Duration> {
+    if call.response.is_closed() { None } else { order.time_left() }
 }
 
-/// A call with orders that the direct statement did not place.
-struct Undecided {
+/// A call after the direct statement.
+struct PartlyPlaced {
     call: PendingCall,
     /// One per order of the call.
     outcomes: Vec<DirectOutcome>,
 }
 
-impl Undecided {
-    fn orders(&self) -> impl Iterator<Item = &NewOrder> {
-        let orders = self.call.orders.iter().zip(&self.outcomes);
+impl PartlyPlaced {
+    fn undecided(&self) -> impl Iterator<Item = (&PendingCall, &NewOrder)> {
+        let orders = self.call.orders().zip(&self.outcomes);
         orders.filter_map(|(order, outcome)| {
             matches!(outcome, DirectOutcome::Undecided).then_some(order)
         })
     }
 
-    fn count(&self) -> usize {
-        self.orders().count()
-    }
-
-    /// `decided` has one outcome per undecided order.
-    fn reply(self, decided: Result<Vec<Option<OrderOutcome>>, Failure>) {
-        let is_new = self.outcomes.len() == self.count();
-        let decided = match decided {
-            Ok(outcomes) => outcomes,
-            // The orders of the direct statement exist.
-            Err(failure) if !is_new => {
-                let refusal = OrderOutcome::Refused(reason(&failure));
-                vec![Some(refusal); self.count()]
-            }
-            Err(failure) => return self.call.reply(Err(failure)),
-        };
-        let mut decided = decided.into_iter();
-        let outcomes: Option<Vec<OrderOutcome>> = self
+    /// Takes one of `decided` for each undecided order. The call fails only if no order has an
+    /// outcome, and with an internal error only if all have one.
+    fn reply(self, decided: &mut impl Iterator<Item = Result<OrderOutcome, Failure>>) {
+        let missing = || Err(internal("an order has no outcome"));
+        let results: Vec<Result<OrderOutcome, Failure>> = self
             .outcomes
             .into_iter()
             .map(|outcome| match outcome {
-                DirectOutcome::Placed(order) => Some(OrderOutcome::Placed(order)),
-                DirectOutcome::Undecided => decided.next().flatten(),
+                DirectOutcome::Placed(order) => Ok(OrderOutcome::Placed(order)),
+                DirectOutcome::Undecided => decided.next().unwrap_or_else(missing),
             })
             .collect();
-        self.call.reply(outcomes.ok_or(Failure::TimedOut));
+        let reply = if results.iter().any(Result::is_ok) {
+            let refused = |failure| OrderOutcome::Refused(reason(&failure));
+            Ok(results.into_iter().map(|result| result.unwrap_or_else(refused)).collect())
+        } else {
+            let failures = results.into_iter().filter_map(Result::err);
+            let failure = failures.min_by_key(|failure| matches!(failure, Failure::Internal(_)));
+            failure.map_or_else(|| Ok(Vec::new()), Err)
+        };
+        self.call.reply(reply);
     }
 }
 
@@ -308,37 +313,13 @@ fn reason(failure: &Failure) -> ErrorReason {
     }
 }
 
-fn reply_all(calls: Vec<PendingCall>, failure: &Failure) {
-    calls.into_iter().for_each(|call| call.reply(Err(failure.clone())));
-}
-
-fn reply_decided(
-    calls: impl IntoIterator<Item = Undecided>,
-    result: Result<Vec<Option<OrderOutcome>>, Failure>,
-) {
-    let mut result = result.map(Vec::into_iter);
-    for call in calls {
-        let count = call.count();
-        let decided = match &mut result {
-            Ok(outcomes) => Ok(outcomes.by_ref().take(count).collect()),
-            Err(failure) => Err(failure.clone()),
-        };
-        call.reply(decided);
-    }
-}
-
 impl PendingCall {
-    fn is_live(&self) -> bool {
-        self.time_left().is_some()
+    fn orders(&self) -> impl Iterator<Item = (&Self, &NewOrder)> {
+        self.orders.iter().map(move |order| (self, order))
     }
 
-    /// Returns how long the caller waits; `None` if it no longer does.
-    fn time_left(&self) -> Option<Duration> {
-        if self.response.is_closed() {
-            return None;
-        }
-        let Some(deadline) = self.deadline else { return Some(Duration::MAX) };
-        Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    fn is_live(&self) -> bool {
+        self.orders().any(|order| time_left(order).is_some())
     }
 
     fn record_dequeued(&self) {

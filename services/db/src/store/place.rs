@@ -19,6 +19,7 @@ use merch_logging::client::{
 };
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::{
@@ -39,14 +40,23 @@ pub(crate) struct NewOrder {
     pub(crate) product_id: i32,
     pub(crate) quantity: i32,
     pub(crate) idempotency_key: Option<String>,
+    /// Until when its buyer waits; `None` for ever.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl NewOrder {
     /// What a repetition of the key has to repeat.
     pub(crate) fn fingerprint(&self) -> String {
         // Destructured, so that a new field does not compile until it is part of this or not.
-        let Self { context: _, caller: _, product_id, quantity, idempotency_key: _ } = self;
+        let Self { context: _, caller: _, product_id, quantity, idempotency_key: _, deadline: _ } =
+            self;
         format!("v1:product={product_id},quantity={quantity}")
+    }
+
+    /// Returns how long its buyer waits; `None` if the deadline has passed.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let Some(deadline) = self.deadline else { return Some(Duration::MAX) };
+        Some(deadline.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     fn key(&self) -> Option<(Uuid, &str)> {
@@ -80,7 +90,7 @@ pub(crate) trait PlaceOrders: Sync {
         &self,
         orders: &[&NewOrder],
         time_left: TimeLeft<'_>,
-    ) -> impl Future<Output = Result<Vec<Option<OrderOutcome>>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Vec<OrderOutcome>, Failure>> + Send;
 }
 
 impl PlaceOrders for Store {
@@ -104,7 +114,7 @@ impl PlaceOrders for Store {
         &self,
         orders: &[&NewOrder],
         time_left: TimeLeft<'_>,
-    ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+    ) -> Result<Vec<OrderOutcome>, Failure> {
         let _stock = self.stock_lock.lock().await;
         let now = || self.clock.now();
         let context = &self.place_context(&now);
@@ -205,16 +215,16 @@ pub(crate) struct PlaceContext<'a> {
 /// Places the orders of a batch. Returns one outcome per order, in the order of the batch.
 ///
 /// `time_left` is called before rows are locked and again afterwards, because locking may take
-/// long. An order whose caller no longer waits is not placed; its outcome is `None`.
+/// long. An order whose caller no longer waits is refused.
 pub(crate) async fn place_batch(
     context: &PlaceContext<'_>,
     statements: &impl Statements,
     orders: &[&NewOrder],
     time_left: TimeLeft<'_>,
-) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+) -> Result<Vec<OrderOutcome>, Failure> {
     // All callers may have left before this attempt: then no row is locked for them.
     if time_left().iter().all(Option::is_none) {
-        return Ok(orders.iter().map(|_| None).collect());
+        return Ok(vec![OrderOutcome::Refused(ErrorReason::OrderExpired); orders.len()]);
     }
     metrics::BATCH_SIZE.observe(orders.len() as f64);
     let mut snapshot = statements.lock(orders).await?;
@@ -224,7 +234,7 @@ pub(crate) async fn place_batch(
     let now = (context.now)();
     let decisions = decide(orders, &time_left(), &mut snapshot, &mut || context.ids.next(now));
     let placed = insert(statements, orders, &decisions, now).await?;
-    let outcomes: Vec<Option<OrderOutcome>> = decisions
+    let outcomes: Vec<OrderOutcome> = decisions
         .iter()
         .map(|decision| outcome(decision, &decisions, &placed))
         .collect::<Result<_, Failure>>()?;
@@ -232,7 +242,7 @@ pub(crate) async fn place_batch(
         .iter()
         .zip(&outcomes)
         .filter_map(|(order, outcome)| {
-            let domain_event = event_of(context.rate_limiter, order, outcome.as_ref()?)?;
+            let domain_event = event_of(context.rate_limiter, order, outcome)?;
             Some(event(context.origin, &order.context, order.caller.user_id, &domain_event))
         })
         .collect();
@@ -323,7 +333,6 @@ enum Decision {
     /// Return the placed order at this index of the batch, which has the same key.
     Repeat(usize),
     Refuse(ErrorReason),
-    Expired,
 }
 
 /// Subtracts the pieces of placed orders from `snapshot.stock`.
@@ -339,7 +348,7 @@ fn decide(
         let decision = if time_left.is_some() {
             decide_one(order, orders, snapshot, &batch_keys, next_id)
         } else {
-            Decision::Expired
+            Decision::Refuse(ErrorReason::OrderExpired)
         };
         if let (Decision::Place(_), Some(key)) = (&decision, order.key()) {
             batch_keys.insert(key, decisions.len());
@@ -387,27 +396,22 @@ fn decide_one(
     }
 }
 
-/// Returns `None` if the order expired.
 fn outcome(
     decision: &Decision,
     decisions: &[Decision],
     placed: &HashMap<Uuid, Model>,
-) -> Result<Option<OrderOutcome>, Failure> {
-    Ok(Some(match decision {
+) -> Result<OrderOutcome, Failure> {
+    Ok(match decision {
         Decision::Place(id) => OrderOutcome::Placed(find(placed, *id)?),
         Decision::Replay(order) => OrderOutcome::Replayed(order.clone().into_placed()),
         Decision::Repeat(first) => match decisions.get(*first) {
             Some(Decision::Place(id)) => OrderOutcome::Replayed(find(placed, *id)?),
-            Some(
-                Decision::Replay(_) | Decision::Repeat(_) | Decision::Refuse(_) | Decision::Expired,
-            )
-            | None => {
+            Some(Decision::Replay(_) | Decision::Repeat(_) | Decision::Refuse(_)) | None => {
                 return Err(internal("the first order with a repeated key is not placed"));
             }
         },
         Decision::Refuse(reason) => OrderOutcome::Refused(*reason),
-        Decision::Expired => return Ok(None),
-    }))
+    })
 }
 
 fn find(placed: &HashMap<Uuid, Model>, id: Uuid) -> Result<Model, Failure> {

@@ -298,6 +298,7 @@ async fn bounds_of_product_and_order_requests() {
         product_id: HOODIE,
         quantity: 1,
         idempotency_key: String::new(),
+        time_left_ms: None,
     };
     let place = Method {
         send: async |store: &TestService, order| {
@@ -322,6 +323,8 @@ async fn bounds_of_product_and_order_requests() {
     place.field("quantity", |r, v| r.quantity = v, (vec![1, 3], vec![-1, 0, 4])).await;
     place.field("idempotency_key", |r, v| r.idempotency_key = v, keys()).await;
     place.field("idempotency_key", |r, v| r.idempotency_key = v, texts(&[""], &[])).await;
+    let times = (vec![None, Some(0), Some(i32::MAX)], vec![Some(-1)]);
+    place.field("time_left_ms", |r, v| r.time_left_ms = v, times).await;
     let context = |request_id, trace_id| Some(RequestContext { request_id, trace_id });
     place
         .field("context.request_id", |r, v| r.context = context(v, String::new()), request_ids())

@@ -369,6 +369,7 @@ impl Buyer {
             product_id,
             quantity,
             idempotency_key: String::new(),
+            time_left_ms: None,
         }
     }
 

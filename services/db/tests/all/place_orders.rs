@@ -120,6 +120,27 @@ on_both!(
 );
 
 on_both!(
+    async fn each_order_has_its_own_deadline(store: &TestService) {
+        let ada = store.register("ada").await;
+        let within = |time_left_ms| NewOrder {
+            time_left_ms: Some(time_left_ms),
+            ..ada.order_with_key(HOODIE, 1, &format!("k{time_left_ms}"))
+        };
+        let outcomes = store.place(vec![within(4_000), within(0), ada.order(HOODIE, 1)]);
+        let reasons: Vec<_> = outcomes.await.unwrap().iter().map(refusal_reason).collect();
+        assert_eq!(reasons, [None, Some(ErrorReason::OrderExpired), None]);
+        let alone = store.place(vec![within(0)]).await.unwrap();
+        assert_eq!(refusal_reason(&alone[0]), Some(ErrorReason::OrderExpired));
+        assert_eq!(store.product(HOODIE).await.stock, 498);
+        expect_placed(store.place(vec![within(4_000)]).await.unwrap().remove(0));
+        assert_eq!(store.product(HOODIE).await.stock, 498, "its key is in use");
+        let order = NewOrder { time_left_ms: None, ..within(0) };
+        expect_placed(store.place(vec![order]).await.unwrap().remove(0));
+        assert_eq!(store.product(HOODIE).await.stock, 497, "the key of the expired order is not");
+    }
+);
+
+on_both!(
     async fn a_call_takes_1_to_256_orders(store: &TestService) {
         let buyer = store.register("ada").await;
         assert_eq!(invalid_fields(store.place(vec![]).await), ["orders"]);

@@ -84,10 +84,11 @@ pub(super) fn broken_promises(history: &History) -> Vec<String> {
     for name in &history.unanswered {
         broken.push(format!("promise 7: no answer long after the last fault: {name}"));
     }
-    for call @ Call { id, reply, is_corrupt, .. } in &history.calls {
+    for call @ Call { id, order, reply, .. } in &history.calls {
         match reply {
             Reply::Unknown(reason)
-                if (reason.contains("Internal") && !is_corrupt) || reason.contains("outcomes") =>
+                if (reason.contains("Internal") && order.product_id != CORRUPT)
+                    || reason.contains("outcomes") =>
             {
                 broken.push(format!("{id}: {reason}"));
             }
@@ -280,6 +281,9 @@ fn refusals_are_justified(era: &Era<'_>, orders: &OrdersOfCalls<'_>, broken: &mu
                 })
             }
             ErrorReason::TooManyWrites => is_busy(era, order.caller.user_id, *invoked, *answered),
+            ErrorReason::OrderExpired => {
+                order.deadline.is_some_and(|deadline| deadline <= *answered)
+            }
             _ => false,
         };
         if !is_true {
@@ -335,7 +339,11 @@ fn revoked_tokens_place_nothing(
             && let Reply::Outcome(outcome) = reply
             && !matches!(
                 outcome,
-                OrderOutcome::Refused(ErrorReason::TokenRevoked | ErrorReason::TooManyWrites)
+                OrderOutcome::Refused(
+                    ErrorReason::TokenRevoked
+                        | ErrorReason::TooManyWrites
+                        | ErrorReason::OrderExpired
+                )
             )
         {
             broken.push(format!("promise 6: {id} was answered with a revoked token: {outcome:?}"));

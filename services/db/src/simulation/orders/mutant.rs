@@ -80,5 +80,9 @@ simulator::mutants! {
         RaceKeysDirectly,
         /// The direct statement writes no events.
         LoseEventsDirectly,
+        /// Gives all orders of a call the latest of their deadlines.
+        WaitForTheLatestDeadline,
+        /// Gives all orders of a call the earliest of their deadlines.
+        ExpireTogether,
     }
 }

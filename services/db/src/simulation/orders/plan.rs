@@ -69,6 +69,8 @@ pub(super) struct PlannedOrder {
     pub(super) product: i32,
     pub(super) quantity: i32,
     pub(super) key: Option<u8>,
+    /// Of this order, if it is shorter than that of the call.
+    pub(super) deadline: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -157,7 +159,7 @@ impl Kind {
                 pieces: random.random_range(1..10),
             },
             _ => Self::Order {
-                orders: (0..if random.random_bool(0.2) { random.random_range(2..5) } else { 1 })
+                orders: (0..if random.random_bool(0.4) { random.random_range(2..5) } else { 1 })
                     .map(|_| PlannedOrder::random(random))
                     .collect(),
                 deadline: random.random_bool(0.3).then(|| millis(random, 3_000)),
@@ -179,6 +181,9 @@ impl PlannedOrder {
             },
             quantity: random.random_range(1..=3),
             key: random.random_bool(0.7).then(|| random.random_range(0..6)),
+            deadline: random
+                .random_bool(0.2)
+                .then(|| Duration::from_millis(random.random_range(1..1_000))),
         }
     }
 }

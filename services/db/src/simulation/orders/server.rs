@@ -211,6 +211,10 @@ impl Server {
         change(&mut self.state().conditions);
     }
 
+    pub(crate) fn mutant(&self) -> Option<Mutant> {
+        self.mutant
+    }
+
     pub(crate) fn has(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use self::replica::Process;
 use super::{
     mutant::Mutant,
-    plan::{CORRUPT, Fault, FaultKind, HORIZON, Kind, Operation, Plan, PlannedOrder, USERS},
+    plan::{Fault, FaultKind, HORIZON, Kind, Operation, Plan, PlannedOrder, USERS},
     server::{Changes, Former, Lock, Row, Server, Tables, user_id},
 };
 use crate::{
@@ -54,8 +54,6 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) order: NewOrder,
     pub(super) replica: usize,
-    /// Whether the call has an order of [`CORRUPT`].
-    pub(super) is_corrupt: bool,
     /// When its deadline passes or its client disconnects.
     pub(super) gives_up: Option<Instant>,
     pub(super) invoked: Instant,
@@ -240,8 +238,11 @@ impl World {
         let mut random = random(self.plan.seed, ("operation", operation.id));
         match &operation.kind {
             Kind::Order { orders: planned, deadline, patience, stale_token } => {
-                let order = |planned: &PlannedOrder| {
-                    let PlannedOrder { user, product, quantity, key } = *planned;
+                // A client that repeats waits longer each time.
+                let longer = |time: Duration, attempt: u32| time * 2_u32.pow(attempt.min(10));
+                let order = |planned: &PlannedOrder, attempt| {
+                    let PlannedOrder { user, product, quantity, key, deadline: own } = *planned;
+                    let time = [*deadline, own].into_iter().flatten().min();
                     let version = locked(&self.versions)[user] - i64::from(*stale_token);
                     NewOrder {
                         context: Context::default(),
@@ -249,23 +250,25 @@ impl World {
                         product_id: product,
                         quantity,
                         idempotency_key: key.map(|key| format!("k{key}")),
+                        deadline: time.map(|time| Instant::now() + longer(time, attempt)),
                     }
                 };
                 let is_repeatable = planned.iter().all(|order| order.key.is_some());
                 let mut attempt = 0;
                 loop {
-                    let orders = planned.iter().map(order).collect();
+                    let orders = planned.iter().map(|planned| order(planned, attempt)).collect();
                     let id = format!("{}.{attempt}", operation.id);
                     let replica = random.random_range(0..self.replicas.len());
-                    // A client that repeats waits longer each time.
-                    let patience = patience.map(|patience| patience * 2_u32.pow(attempt.min(10)));
-                    let deadline = deadline.map(|deadline| deadline * 2_u32.pow(attempt.min(10)));
-                    let replies = self.call(id, orders, replica, deadline, patience).await;
-                    let is_unknown = |reply: &Reply| match reply {
+                    let patience = patience.map(|patience| longer(patience, attempt));
+                    let replies = self.call(id, orders, replica, patience).await;
+                    let is_repeated = |reply: &Reply| match reply {
                         Reply::Unknown(reason) => !reason.contains("Internal"),
-                        Reply::Outcome(_) | Reply::Refused(_) => false,
+                        Reply::Outcome(outcome) => {
+                            *outcome == OrderOutcome::Refused(ErrorReason::OrderExpired)
+                        }
+                        Reply::Refused(_) => false,
                     };
-                    if !is_repeatable || !replies.iter().any(is_unknown) {
+                    if !is_repeatable || !replies.iter().any(is_repeated) {
                         return;
                     }
                     attempt += 1;
@@ -285,7 +288,6 @@ impl World {
         id: String,
         mut orders: Vec<NewOrder>,
         replica: usize,
-        deadline: Option<Duration>,
         patience: Option<Duration>,
     ) -> Vec<Reply> {
         let invoked = Instant::now();
@@ -301,7 +303,7 @@ impl World {
                 order.idempotency_key
             ));
         }
-        let answer = self.send(orders.clone(), replica, deadline.map(|time| invoked + time));
+        let answer = self.send(orders.clone(), replica);
         let replies = match patience {
             Some(patience) => timeout(patience, answer).await.unwrap_or_else(|_| {
                 vec![Reply::Unknown("the client disconnects".to_owned()); orders.len()]
@@ -309,17 +311,16 @@ impl World {
             None => answer.await,
         };
         let answered = Instant::now();
-        let is_corrupt = orders.iter().any(|order| order.product_id == CORRUPT);
-        let gives_up = [deadline, patience].into_iter().flatten().min().map(|time| invoked + time);
+        let disconnects = patience.map(|patience| invoked + patience);
         for (order, reply) in orders.into_iter().zip(&replies) {
             let id = order.context.request_id.clone();
             self.notes.note(format!("{id}: {}", self.describe(reply)));
             let reply = reply.clone();
+            let gives_up = [order.deadline, disconnects].into_iter().flatten().min();
             locked(&self.calls).push(Call {
                 id,
                 order,
                 replica,
-                is_corrupt,
                 gives_up,
                 invoked,
                 answered,
@@ -329,13 +330,20 @@ impl World {
         replies
     }
 
-    async fn send(
-        &self,
-        orders: Vec<NewOrder>,
-        replica: usize,
-        deadline: Option<Instant>,
-    ) -> Vec<Reply> {
-        let all = |reply: Reply| vec![reply; orders.len()];
+    async fn send(&self, mut orders: Vec<NewOrder>, replica: usize) -> Vec<Reply> {
+        let count = orders.len();
+        let all = |reply: Reply| vec![reply; count];
+        let deadlines = orders.iter().map(|order| order.deadline);
+        let common = match self.server.mutant() {
+            Some(Mutant::WaitForTheLatestDeadline) => {
+                Some(deadlines.max_by_key(|deadline| (deadline.is_none(), *deadline)).flatten())
+            }
+            Some(Mutant::ExpireTogether) => Some(deadlines.flatten().min()),
+            _ => None,
+        };
+        if let Some(common) = common {
+            orders.iter_mut().for_each(|order| order.deadline = common);
+        }
         self.travel().await;
         let (queue, killed) = {
             let process = locked(&self.replicas[replica].process);
@@ -345,7 +353,7 @@ impl World {
         let outcome = tokio::select! {
             biased;
             () = killed.cancelled() => return all(Reply::Unknown("the replica ends".to_owned())),
-            outcome = queue.place(orders.clone(), deadline) => outcome,
+            outcome = queue.place(orders.clone()) => outcome,
         };
         leak.is_answered = true;
         drop(leak);
@@ -355,9 +363,7 @@ impl World {
             return all(Reply::Unknown("the response is lost".to_owned()));
         }
         match outcome {
-            Ok(outcomes) if outcomes.len() == orders.len() => {
-                outcomes.into_iter().map(reply).collect()
-            }
+            Ok(outcomes) if outcomes.len() == count => outcomes.into_iter().map(reply).collect(),
             Ok(outcomes) => all(Reply::Unknown(format!("{} outcomes", outcomes.len()))),
             Err(Failure::Refused(reason)) => all(Reply::Refused(reason)),
             Err(failure) => all(Reply::Unknown(format!("{failure:?}"))),

@@ -390,6 +390,7 @@ impl World {
             product_id: 1,
             quantity: 1,
             idempotency_key: None,
+            deadline: None,
         };
         let context = PlaceContext {
             ids: &self.replicas[replica].0,
@@ -404,7 +405,7 @@ impl World {
             place_batch(context, &*transaction, orders, &|| vec![Some(Duration::MAX)]).await
         })
         .await?;
-        Ok(match outcomes.into_iter().flatten().next() {
+        Ok(match outcomes.into_iter().next() {
             Some(OrderOutcome::Placed(_)) => Reply::Accepted(0),
             Some(OrderOutcome::Refused(ErrorReason::TokenRevoked)) => Reply::TokenRevoked,
             other => Reply::Unknown(format!("unexpected outcome: {other:?}")),

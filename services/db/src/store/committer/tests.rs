@@ -5,6 +5,7 @@ use merch_logging::client::{
     rate_limit::{EventRateLimiter, EventRateLimits},
 };
 use sea_orm::{ConnectionTrait as _, EntityTrait as _};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
@@ -63,10 +64,15 @@ fn orders(product_id: i32, count: usize) -> Vec<NewOrder> {
             caller,
             product_id,
             quantity: 1,
-            idempotency_key: None
+            idempotency_key: None,
+            deadline: None
         };
         count
     ]
+}
+
+fn until(deadline: Instant, orders: Vec<NewOrder>) -> Vec<NewOrder> {
+    orders.into_iter().map(|order| NewOrder { deadline: Some(deadline), ..order }).collect()
 }
 
 async fn stock(store: &Store, product_id: i32) -> i32 {
@@ -83,10 +89,10 @@ async fn dropped_call_in_the_queue_places_nothing() {
     let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     {
-        let mut dropped = pin!(queue.place(orders(1, 2), None));
+        let mut dropped = pin!(queue.place(orders(1, 2)));
         assert!(poll_once(&mut dropped).await.is_none(), "no committer runs yet");
     }
-    let (live, shutdown) = (queue.place(orders(2, 3), None), CancellationToken::new());
+    let (live, shutdown) = (queue.place(orders(2, 3)), CancellationToken::new());
     let (outcomes, ()) = tokio::join!(
         async {
             let outcomes = live.await;
@@ -105,7 +111,7 @@ async fn shutdown_commits_the_queue_and_refuses_new_orders() {
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let (first, second) = (queue.place(orders(1, 200), None), queue.place(orders(2, 100), None));
+    let (first, second) = (queue.place(orders(1, 200)), queue.place(orders(2, 100)));
     let (first, second, ()) = tokio::join!(first, second, committer.run(shutdown));
     assert_eq!(first.unwrap().len(), 200);
     assert!(
@@ -113,7 +119,7 @@ async fn shutdown_commits_the_queue_and_refuses_new_orders() {
         "there is room for 256"
     );
     assert!(matches!(
-        queue.place(orders(1, 1), None).await,
+        queue.place(orders(1, 1)).await,
         Err(Failure::Refused(ErrorReason::Overloaded))
     ));
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (300, 500));
@@ -131,8 +137,7 @@ async fn orders_in_flight_are_limited_per_user() {
     let revoked =
         NewOrder { caller: Caller { user_id: BUYER, token_version: 0 }, ..orders(1, 1).remove(0) };
     let mixed = [orders(1, 2), vec![unknown_user], orders(1, 2), vec![revoked]].concat();
-    let (mut first, mut second) =
-        (pin!(queue.place(mixed, None)), pin!(queue.place(orders(2, 1), None)));
+    let (mut first, mut second) = (pin!(queue.place(mixed)), pin!(queue.place(orders(2, 1))));
     assert!(poll_once(&mut first).await.is_none(), "no committer runs yet");
     let full = poll_once(&mut second).await.expect("answered without the committer").unwrap();
     assert_eq!(full, [OrderOutcome::Refused(ErrorReason::TooManyWrites)]);
@@ -160,7 +165,7 @@ async fn cancellation_without_change_skips_the_stock_lock() {
     let (_dir, store) = store().await;
     let (context, caller) = (Context::default(), Caller { user_id: BUYER, token_version: 1 });
     let placed = store.place(&[&orders(1, 1)[0]], &|| vec![Some(TIMEOUT)]).await.unwrap();
-    let Some(Some(OrderOutcome::Placed(order))) = placed.into_iter().next() else {
+    let Some(OrderOutcome::Placed(order)) = placed.into_iter().next() else {
         panic!("the order is placed")
     };
     let cancelled = store.cancel_order(&context, caller, order.id).await.unwrap();
@@ -184,7 +189,7 @@ async fn oversized_call_is_carried_over() {
     let (queue, committer) = new(store.clone(), store.writes.clone(), 1000, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let calls = [200, 100, 156].map(|count| queue.place(orders(1, count), None));
+    let calls = [200, 100, 156].map(|count| queue.place(orders(1, count)));
     let [first, second, third] = calls;
     let (first, second, third, ()) = tokio::join!(first, second, third, committer.run(shutdown));
     assert_eq!([first, second, third].map(|outcomes| outcomes.unwrap().len()), [200, 100, 156]);
@@ -227,16 +232,17 @@ async fn call_that_expires_before_a_retry_places_nothing() {
     store.database.writer().execute_unprepared(other).await.unwrap();
     let keyed = NewOrder { idempotency_key: Some("k".to_owned()), ..orders(2, 1).remove(0) };
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
-    let expired = queue.place(orders(1, 1), Some(Instant::now() + Duration::from_millis(150)));
+    let deadline = Instant::now() + Duration::from_millis(150);
+    let expired = queue.place(until(deadline, orders(1, 1)));
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let (keyed, expired, live, ()) = tokio::join!(
-        queue.place(vec![keyed], None),
+        queue.place(vec![keyed]),
         expired,
-        queue.place(orders(2, 1), None),
+        queue.place(orders(2, 1)),
         committer.run(shutdown)
     );
-    assert!(matches!(expired, Err(Failure::TimedOut)), "{expired:?}");
+    assert_eq!(expired.unwrap(), [OrderOutcome::Refused(ErrorReason::OrderExpired)]);
     assert!(
         matches!(keyed.unwrap().as_slice(), [OrderOutcome::Placed(_)]),
         "undone only together with the order for product 1"
@@ -250,11 +256,11 @@ async fn call_that_expires_before_a_retry_places_nothing() {
 async fn call_that_expires_before_the_decision_places_nothing() {
     let (_dir, store) = store().await;
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
-    let until = Instant::now() + Duration::from_millis(300);
+    let deadline = Instant::now() + Duration::from_millis(300);
     let (mut expired, mut second, mut third) = (
-        pin!(queue.place(orders(1, 2), Some(until))),
-        pin!(queue.place(orders(2, 1), None)),
-        pin!(queue.place(orders(3, 1), None)),
+        pin!(queue.place(until(deadline, orders(1, 2)))),
+        pin!(queue.place(orders(2, 1))),
+        pin!(queue.place(orders(3, 1))),
     );
     assert!(poll_once(&mut expired).await.is_none());
     assert!(poll_once(&mut second).await.is_none());
@@ -262,9 +268,9 @@ async fn call_that_expires_before_the_decision_places_nothing() {
     let shutdown = CancellationToken::new();
     shutdown.cancel();
     let mut committing = pin!(committer.run(shutdown));
-    while_writer_is_locked(&store, &mut committing, tokio::time::sleep_until(until)).await;
+    while_writer_is_locked(&store, &mut committing, tokio::time::sleep_until(deadline)).await;
     let (expired, second, third, ()) = tokio::join!(expired, second, third, committing);
-    assert!(matches!(expired, Err(Failure::TimedOut)), "{expired:?}");
+    assert_eq!(expired.unwrap(), vec![OrderOutcome::Refused(ErrorReason::OrderExpired); 2]);
     for (product, outcomes) in [(2, second), (3, third)] {
         assert!(matches!(
             outcomes.unwrap().as_slice(),
@@ -273,6 +279,59 @@ async fn call_that_expires_before_the_decision_places_nothing() {
         assert_eq!(stock(&store, product).await, 499);
     }
     assert_eq!(stock(&store, 1).await, 500);
+}
+
+#[tokio::test]
+async fn expired_order_is_refused_alone() {
+    let (_dir, store) = store().await;
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
+    let now = Instant::now();
+    let call = [orders(1, 1), until(now, orders(2, 1)), until(now + TIMEOUT, orders(3, 1))];
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    let (outcomes, ()) = tokio::join!(queue.place(call.concat()), committer.run(shutdown));
+    assert!(
+        matches!(
+            outcomes.unwrap().as_slice(),
+            [
+                OrderOutcome::Placed(_),
+                OrderOutcome::Refused(ErrorReason::OrderExpired),
+                OrderOutcome::Placed(_)
+            ]
+        ),
+        "each order has its own deadline"
+    );
+    let stock = [stock(&store, 1).await, stock(&store, 2).await, stock(&store, 3).await];
+    assert_eq!(stock, [499, 500, 499]);
+}
+
+#[tokio::test]
+async fn internal_error_fails_only_its_order() {
+    let (_dir, store) = store().await;
+    let overflow = "UPDATE products SET price_cents = 9000000000000000000 WHERE id = 3";
+    store.database.writer().execute_unprepared(overflow).await.unwrap();
+    let poison = NewOrder { quantity: 3, ..orders(3, 1).remove(0) };
+    let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    let (mixed, alone, ()) = tokio::join!(
+        queue.place([orders(1, 1), vec![poison.clone()], orders(2, 1)].concat()),
+        queue.place(vec![poison]),
+        committer.run(shutdown)
+    );
+    assert!(
+        matches!(
+            mixed.as_deref(),
+            Ok([
+                OrderOutcome::Placed(_),
+                OrderOutcome::Refused(ErrorReason::Unspecified),
+                OrderOutcome::Placed(_)
+            ])
+        ),
+        "{mixed:?}"
+    );
+    assert!(matches!(alone, Err(Failure::Internal(_))), "{alone:?}");
+    assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (499, 499));
 }
 
 #[tokio::test]
@@ -289,11 +348,8 @@ async fn failed_commit_has_an_unknown_outcome() {
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let (first, second, ()) = tokio::join!(
-        queue.place(orders(1, 1), None),
-        queue.place(orders(2, 1), None),
-        committer.run(shutdown)
-    );
+    let (first, second, ()) =
+        tokio::join!(queue.place(orders(1, 1)), queue.place(orders(2, 1)), committer.run(shutdown));
     for outcome in [first, second] {
         assert!(matches!(outcome, Err(Failure::Unavailable(_))), "{outcome:?}");
     }
@@ -301,7 +357,7 @@ async fn failed_commit_has_an_unknown_outcome() {
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let (placed, ()) = tokio::join!(queue.place(orders(1, 1), None), committer.run(shutdown));
+    let (placed, ()) = tokio::join!(queue.place(orders(1, 1)), committer.run(shutdown));
     assert!(matches!(placed.unwrap().as_slice(), [OrderOutcome::Placed(_)]));
     assert_eq!((stock(&store, 1).await, stock(&store, 2).await), (499, 500));
 }
@@ -313,9 +369,8 @@ async fn place_with_a_disconnect_in_flight(
     first: NewOrder,
 ) -> [Result<Vec<OrderOutcome>, Failure>; 2] {
     let (queue, committer) = new(store.clone(), store.writes.clone(), 256, 256);
-    let (mut first, mut last) =
-        (pin!(queue.place(vec![first], None)), pin!(queue.place(orders(2, 1), None)));
-    let mut disconnecting = Box::pin(queue.place(orders(1, 1), None));
+    let (mut first, mut last) = (pin!(queue.place(vec![first])), pin!(queue.place(orders(2, 1))));
+    let mut disconnecting = Box::pin(queue.place(orders(1, 1)));
     assert!(poll_once(&mut first).await.is_none());
     assert!(poll_once(&mut disconnecting.as_mut()).await.is_none());
     assert!(poll_once(&mut last).await.is_none());

@@ -35,15 +35,6 @@ pub(crate) enum DirectOutcome {
     Undecided,
 }
 
-impl DirectOutcome {
-    pub(crate) fn placed(self) -> Option<OrderOutcome> {
-        match self {
-            Self::Placed(order) => Some(OrderOutcome::Placed(order)),
-            Self::Undecided => None,
-        }
-    }
-}
-
 /// An order that the statement places unchanged, or not at all.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectRow<'a> {
@@ -91,21 +82,21 @@ impl ProductsForSale {
 
     /// Remembers the prices of placed orders. A product that is sold out is forgotten: the
     /// statement places none of its orders.
-    pub(super) fn observe(&self, orders: &[&NewOrder], outcomes: &[Option<OrderOutcome>]) {
+    pub(super) fn observe(&self, orders: &[&NewOrder], outcomes: &[OrderOutcome]) {
         let mut products = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (order, outcome) in orders.iter().zip(outcomes) {
             match outcome {
-                Some(OrderOutcome::Placed(placed)) => {
+                OrderOutcome::Placed(placed) => {
                     let product = ProductForSale {
                         price_cents: placed.unit_price_cents,
                         currency: placed.currency.clone(),
                     };
                     products.insert(order.product_id, product);
                 }
-                Some(OrderOutcome::Refused(ErrorReason::OutOfStock)) => {
+                OrderOutcome::Refused(ErrorReason::OutOfStock) => {
                     products.remove(&order.product_id);
                 }
-                Some(OrderOutcome::Replayed(_) | OrderOutcome::Refused(_)) | None => {}
+                OrderOutcome::Replayed(_) | OrderOutcome::Refused(_) => {}
             }
         }
     }

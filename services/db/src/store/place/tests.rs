@@ -10,6 +10,7 @@ fn order(quantity: i32, key: Option<&str>) -> NewOrder {
         product_id: 1,
         quantity,
         idempotency_key: key.map(str::to_owned),
+        deadline: None,
     }
 }
 
@@ -83,7 +84,10 @@ fn expired_order_takes_no_stock_and_no_key() {
         &mut Uuid::now_v7,
     );
     assert!(
-        matches!(decisions.as_slice(), [Decision::Expired, Decision::Place(_), Decision::Place(_)]),
+        matches!(
+            decisions.as_slice(),
+            [Decision::Refuse(ErrorReason::OrderExpired), Decision::Place(_), Decision::Place(_)]
+        ),
         "{decisions:?}"
     );
 }

@@ -27,9 +27,10 @@ impl World {
                 product_id: 1,
                 quantity: 1,
                 idempotency_key: None,
+                deadline: None,
             };
             let id = format!("probe {user}.{replica}");
-            let replies = self.call(id.clone(), vec![order], replica, None, None).await;
+            let replies = self.call(id.clone(), vec![order], replica, None).await;
             let is_unserved = |reply: &Reply| {
                 matches!(
                     reply,
@@ -53,6 +54,7 @@ impl World {
             product_id: 99,
             quantity: 1,
             idempotency_key: None,
+            deadline: None,
         };
         let strangers = (0..self.plan.queue.max(self.plan.batch))
             .map(|number| Caller { user_id: user_id(USERS + number), token_version: 1 });
@@ -71,7 +73,7 @@ impl World {
                     continue;
                 }
                 let too_many = OrderOutcome::Refused(ErrorReason::TooManyWrites);
-                let outcomes = queue.place(orders, None).await;
+                let outcomes = queue.place(orders).await;
                 if !outcomes.is_ok_and(|all| all.len() == count && !all.contains(&too_many)) {
                     self.fail_probe(&format!("a call of {count} orders at replica {number}")).await;
                 }
@@ -85,12 +87,12 @@ impl World {
         let one_more = of_user[..1].to_vec();
         // The committer has not answered the first call when the second one begins.
         let (_, second) =
-            tokio::join!(queue.place(of_user.to_vec(), None), queue.place(one_more.clone(), None));
+            tokio::join!(queue.place(of_user.to_vec()), queue.place(one_more.clone()));
         let too_many = OrderOutcome::Refused(ErrorReason::TooManyWrites);
         if of_user.len() < of_all.len() && !second.is_ok_and(|outcomes| outcomes == [too_many]) {
             self.fail_probe("the limit of a user").await;
         }
-        let outcomes = queue.place([of_all, &one_more].concat(), None).await;
+        let outcomes = queue.place([of_all, &one_more].concat()).await;
         if !matches!(outcomes, Err(Failure::Refused(ErrorReason::Overloaded))) {
             self.fail_probe("the limit of the queue").await;
         }

@@ -119,7 +119,7 @@ impl PlaceOrders for SimulatedStore {
         &self,
         orders: &[&NewOrder],
         time_left: TimeLeft<'_>,
-    ) -> Result<Vec<Option<OrderOutcome>>, Failure> {
+    ) -> Result<Vec<OrderOutcome>, Failure> {
         let Some(world) = self.world.upgrade() else { return Err(Failure::TimedOut) };
         if world.server.has(Mutant::HangOnBatches) && orders.len() > 2 {
             return std::future::pending().await;
@@ -145,7 +145,7 @@ impl PlaceOrders for SimulatedStore {
             outcomes.rotate_left(1);
         }
         if world.server.has(Mutant::ReplayPresentState) {
-            for outcome in outcomes.iter_mut().flatten() {
+            for outcome in &mut outcomes {
                 if let OrderOutcome::Replayed(order) = outcome {
                     *order = world.server.read(|tables| tables.orders[&order.id].clone());
                 }
