@@ -141,6 +141,10 @@ impl Store {
         let sent_id = request.header("x-request-id").map(str::to_owned);
         let sent_id = sent_id.filter(|sent| ids(&request).0 == *sent);
 
+        // A fault names an unknown member, which may be named like a secret.
+        let mut secrets = vec![token, db::PASSWORD.to_owned()];
+        secrets.retain(|secret| !is_in_a_name(body, secret));
+
         self.db.begin(script);
         let response = self.runtime.block_on(self.service.respond(request));
         let outcome = self.db.end();
@@ -166,7 +170,7 @@ impl Store {
         };
         let sent = RequestContext {
             request_id: sent_id.as_deref(),
-            secrets: &[token, db::PASSWORD.to_owned()],
+            secrets: &secrets,
             malformed,
             ..RequestContext::default()
         };
@@ -181,6 +185,15 @@ impl Store {
             self.token_version += 1;
         }
     }
+}
+
+/// Whether the text is in the name of a member: in a string before a colon.
+fn is_in_a_name(json: &[u8], text: &str) -> bool {
+    let json = String::from_utf8_lossy(json);
+    json.match_indices(text).any(|(start, _)| {
+        let rest = json[start + text.len()..].split_once('"');
+        rest.is_some_and(|(_, rest)| rest.trim_start().starts_with(':'))
+    })
 }
 
 fn config(socket: &str) -> Config {
