@@ -1,6 +1,6 @@
 # Commands for developers and operators. The work is done by cargo and tools/.
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint audit sbom fmt gen clients fuzz fuzz-api simulate chaos soak
+.PHONY: help run test check lint audit sbom fmt gen clients fuzz fuzz-api simulate simulate-coverage chaos soak
 .PHONY: release-contract test-compose
 .PHONY: book picture
 .PHONY: env up down ps logs log-channel psql migrate db-seed db-reset scale rolling-restart
@@ -43,14 +43,18 @@ gen: ## regenerates gen/ from openapi.yaml and proto/; compiles the generators
 clients: ## generates and compiles clients in other languages in target/clients
 	@tools/clients
 
+SIMULATED := --release --package merch-chassis --package merch-db --package merch-logging \
+  --no-default-features --features merch-logging/client,merch-logging/server --lib
+
 simulate: ## runs simulated histories of faults and models of threads; SEEDS=100000 of each, from SEED=0 on
 	@SIMULATION_SEEDS=$(or $(SEEDS),100000) SIMULATION_SEED=$(or $(SEED),0) \
-	  cargo test --release --package merch-chassis --package merch-db --package merch-logging \
-	  --no-default-features --features merch-logging/client,merch-logging/server \
-	  --lib -- promises_hold threads:: | awk '{ print } \
+	  cargo test $(SIMULATED) -- promises_hold threads:: | awk '{ print } \
 	  /^test result: ok\. [1-9]/ { packages++ } \
 	  END { if (packages != 3) { print "expected scenarios of 3 packages to pass, found " \
 	  packages + 0; exit 1 } }'
+
+simulate-coverage: ## measures the code that the histories reach; SEEDS=3000 of each scenario
+	@SIMULATION_SEEDS=$(or $(SEEDS),3000) tools/simulate-coverage $(SIMULATED)
 
 chaos: ## runs the store under faults of processes, networks, disks and clocks; SEED=1 MINUTES=1 RUNS=1 STORE=roles|embedded
 	@tools/chaos

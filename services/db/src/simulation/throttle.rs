@@ -435,6 +435,8 @@ impl World {
         let (user, text) = (user(account), network(number));
         let network = Network::parse(&text).expect("an address");
         locked(&self.state).checks.push((Instant::now(), account, number));
+        let key = (user, text);
+        let was_known = locked(&self.state).known.contains_key(&key);
         let reserved = reserve(&replica, log_ins, Account::User(user), &network).await;
         let reservation = match reserved {
             Ok(reservation) => reservation,
@@ -455,7 +457,8 @@ impl World {
         // As the api sends it back.
         let reservation =
             Reservation::from_bytes(&reservation.to_bytes()).expect("at most two budgets");
-        let is_known = locked(&self.state).known.contains_key(&(user, text));
+        // Another check may change that meanwhile.
+        let is_known = was_known || locked(&self.state).known.contains_key(&key);
         sleep(self.chance.delay(100_000..300_000, Duration::ZERO)).await;
         self.history.note(format!("account {account} at network {number}: {password:?}"));
         if password == Password::Wrong {
