@@ -153,7 +153,7 @@ mod tests {
             Self { version: Arc::default(), reads: Arc::default(), coalescer: Coalescer::new() }
         }
 
-        /// Reads the row as it is when the call departs, and returns after `duration`.
+        /// Reads the row when the call departs, and returns its version after `duration`.
         fn call(&self, duration: Duration) -> impl Future<Output = usize> + use<> {
             let row = self.clone();
             async move {
