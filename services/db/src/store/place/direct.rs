@@ -35,7 +35,7 @@ pub(crate) enum DirectOutcome {
     Undecided,
 }
 
-/// An order that the statement places as it is, or not at all.
+/// An order that the statement places unchanged, or not at all.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectRow<'a> {
     pub(crate) model: Model,
