@@ -37,12 +37,17 @@ async fn orders_in_one_call_keep_their_own_data() {
         }
     });
 
-    let mut responses = JoinSet::new();
-    for number in 0..BUYERS {
+    // Before the first order, as a log-in takes longer than a call may delay others.
+    let mut buyers = Vec::new();
+    for _ in 0..BUYERS {
         let buyer = Uuid::now_v7();
+        buyers.push((buyer, api.token(buyer).await));
+    }
+    let mut responses = JoinSet::new();
+    for (number, (buyer, token)) in buyers.into_iter().enumerate() {
         let mut request = api
             .request(Method::POST, "/orders")
-            .bearer_auth(api.token(buyer).await)
+            .bearer_auth(token)
             .header("x-request-id", format!("buyer-{number}"))
             .json(&json!({"product_id": 1, "quantity": 2}));
         if number % 2 == 1 {
