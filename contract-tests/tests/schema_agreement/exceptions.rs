@@ -32,6 +32,8 @@ const COLUMN: &str = "internal to the table";
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     exception("User.version", "missing in openapi.yaml", ETAG),
     exception("Product.version", "missing in openapi.yaml", ETAG),
+    exception("Product.newest_order", "missing in openapi.yaml", COLUMN),
+    exception("Product.newest_order", "missing in proto/", COLUMN),
     exception("Order.version", "missing in openapi.yaml", ETAG),
     exception("User.sid_key", "missing in openapi.yaml", FOLDED),
     exception("User.sid_key", "missing in proto/", FOLDED),
