@@ -19,6 +19,31 @@ mod outbox;
 mod throttle;
 mod tokens;
 
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::entity::users::{Model, PasswordHash};
+
+/// Returns a row of an active user.
+fn stored_user(id: Uuid, password: &str) -> Model {
+    let name = id.to_string();
+    Model {
+        id,
+        sid: name.clone(),
+        sid_key: name.clone(),
+        username: name.clone(),
+        username_key: name.clone(),
+        email: name.clone(),
+        email_key: name,
+        password_hash: PasswordHash(password.to_owned()),
+        is_active: true,
+        token_version: 1,
+        version: 1,
+        created_at: OffsetDateTime::UNIX_EPOCH,
+        updated_at: OffsetDateTime::UNIX_EPOCH,
+    }
+}
+
 mod tests {
     simulator::simulations!(
         include_str!("../../../docs/simulation.md");

@@ -19,7 +19,7 @@ use sea_orm::{
     ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
     sqlx::{
         self, AssertSqlSafe, Connection as _, Executor as _,
-        postgres::{PgConnection, Postgres},
+        postgres::{PgConnection, PgDatabaseError, PgSeverity, Postgres},
     },
 };
 use sea_query_sqlx::SqlxValues;
@@ -110,19 +110,19 @@ impl Drop for Borrowed {
     }
 }
 
-async fn release(mut connection: Object<Connector>, in_transaction: bool, limit: Duration) {
+async fn release(mut pooled: Object<Connector>, in_transaction: bool, limit: Duration) {
     let ending = async {
         if in_transaction {
-            connection.connection.execute("ROLLBACK").await.map(|_| ())
+            pooled.connection.execute("ROLLBACK").await.map(|_| ())
         } else {
-            connection.connection.ping().await
+            pooled.connection.ping().await
         }
     };
     let ended = tokio::time::timeout(limit, ending).await;
     if matches!(ended, Ok(Ok(()))) {
         return;
     }
-    drop(Object::take(connection));
+    drop(Object::take(pooled));
     if ended.is_err() {
         tracing::warn!(
             ?limit,
@@ -233,8 +233,8 @@ impl PostgresPool {
     pub(super) async fn close(&self) {
         let idle = self.pool.retain(|_, _| false).removed;
         self.pool.close();
-        for connection in idle {
-            if let Err(error) = connection.connection.close().await {
+        for pooled in idle {
+            if let Err(error) = pooled.connection.close().await {
                 tracing::debug!(%error, "failed to close a database connection");
             }
         }
@@ -258,13 +258,12 @@ async fn close_idle(pool: WeakPool<Connector>) {
     }
 }
 
-/// The pooler closed it, or a server that shuts down (`admin_shutdown`, `crash_shutdown`) or ends
-/// an idle session (`idle_in_transaction_session_timeout`).
+/// The peer closed it: a fatal error ends the session, such as at a shutdown of the server.
 fn is_of_a_broken_connection(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            matches!(error.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
-        }
+        sqlx::Error::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => true,
         _ => false,
     }

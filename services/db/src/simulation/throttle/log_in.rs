@@ -11,6 +11,7 @@ use super::{Mutant, Password, Replica, network, user};
 use crate::{
     entity::users::{ActiveModel, Model, PasswordHash},
     failure::Failure,
+    simulation::stored_user,
     store::{
         Caller, RowLock,
         events::DomainEvent,
@@ -129,7 +130,7 @@ impl Refunds for LogIn<'_> {
 impl UserStatements for LogIn<'_> {
     async fn lock_caller(&self, caller: Caller, _: RowLock) -> Result<Model, Failure> {
         self.replica.world.travel().await;
-        Ok(row(caller.user_id))
+        Ok(stored_user(caller.user_id, "first"))
     }
 
     async fn raise_token_version(&self, _: Caller) -> Result<u64, Failure> {
@@ -169,24 +170,5 @@ impl UserStatements for LogIn<'_> {
     ) -> Result<(), Failure> {
         self.replica.world.travel().await;
         Ok(())
-    }
-}
-
-fn row(id: Uuid) -> Model {
-    let name = id.to_string();
-    Model {
-        id,
-        sid: name.clone(),
-        sid_key: name.clone(),
-        username: name.clone(),
-        username_key: name.clone(),
-        email: name.clone(),
-        email_key: name,
-        password_hash: PasswordHash("first".to_owned()),
-        is_active: true,
-        token_version: 1,
-        version: 1,
-        created_at: OffsetDateTime::UNIX_EPOCH,
-        updated_at: OffsetDateTime::UNIX_EPOCH,
     }
 }

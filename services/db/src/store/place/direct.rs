@@ -44,7 +44,6 @@ pub(crate) struct DirectRow<'a> {
     pub(crate) fingerprint: String,
     /// When it is over, the order is not placed, even if the statement arrives late.
     pub(crate) time_left: Duration,
-    pub(crate) event_id: Uuid,
     pub(crate) event: LogMessage,
 }
 
@@ -175,7 +174,6 @@ fn rows<'a>(
             key: order.idempotency_key.as_deref(),
             fingerprint: order.fingerprint(),
             time_left: (*time_left).min(MAX_TIME_LEFT),
-            event_id: event.id.parse().unwrap_or_default(),
             event,
             model,
         };

@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     ids::NEWEST_ORDER,
     store::{
-        db_failure, outbox,
+        db_failure, internal, outbox,
         sql::{Sql, json},
     },
 };
@@ -95,6 +95,10 @@ impl PlaceStatement for SqlStatement<'_> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
             return Ok(HashSet::new());
         };
+        let event_ids = rows.iter().map(|row| row.event.id.parse::<Uuid>().map(Value::from));
+        let event_ids = event_ids
+            .collect::<Result<_, _>>()
+            .map_err(|_| internal("the id of an event is not a UUID"))?;
         let clock = self.clock.monotonic();
         let event = |row: &DirectRow<'_>| {
             let event = LogMessage { time: Some(clock::timestamp(now)), ..row.event.clone() };
@@ -114,7 +118,7 @@ impl PlaceStatement for SqlStatement<'_> {
             column(&|row| row.key.unwrap_or_default().into(), ArrayType::String),
             column(&|row| row.fingerprint.as_str().into(), ArrayType::String),
             column(&|row| (clock + row.time_left).into(), ArrayType::TimeDateTimeWithTimeZone),
-            column(&|row| row.event_id.into(), ArrayType::Uuid),
+            Value::Array(ArrayType::Uuid, Some(Box::new(event_ids))),
             column(&|row| event(row).into(), ArrayType::Bytes),
         ];
         let statement = Statement::from_sql_and_values(DbBackend::Postgres, PLACE, values);

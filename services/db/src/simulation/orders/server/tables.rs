@@ -10,9 +10,12 @@ use uuid::Uuid;
 use crate::{
     entity::{
         orders::{Model, Status},
-        users::{self, PasswordHash},
+        users,
     },
-    simulation::orders::plan::{CORRUPT, PRODUCTS, USERS},
+    simulation::{
+        orders::plan::{CORRUPT, PRODUCTS, USERS},
+        stored_user,
+    },
 };
 
 /// The committed tables, and what the check needs to know about their past.
@@ -68,7 +71,7 @@ impl Tables {
             tables.delivered.insert(product, stock);
             tables.stock_changes.push((started, product, stock));
         }
-        for user in (0..USERS).map(new_user) {
+        for user in (0..USERS).map(|user| stored_user(user_id(user), "password 0")) {
             tables.user_changes.push((started, user.clone()));
             tables.users.insert(user.id, user);
         }
@@ -161,25 +164,6 @@ impl Tables {
 
 pub(crate) fn user_id(user: usize) -> Uuid {
     Uuid::from_u128(0x100 + user as u128)
-}
-
-fn new_user(number: usize) -> users::Model {
-    let name = format!("user {number}");
-    users::Model {
-        id: user_id(number),
-        sid: name.clone(),
-        sid_key: name.clone(),
-        username: name.clone(),
-        username_key: name.clone(),
-        email: name.clone(),
-        email_key: name,
-        password_hash: PasswordHash("password 0".to_owned()),
-        is_active: true,
-        token_version: 1,
-        version: 1,
-        created_at: OffsetDateTime::UNIX_EPOCH,
-        updated_at: OffsetDateTime::UNIX_EPOCH,
-    }
 }
 
 impl Changes {
